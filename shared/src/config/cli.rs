@@ -1,0 +1,130 @@
+//! The flags every binary has, and the one place where configuration is printed.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::layers::Layers;
+use super::reader::Reader;
+use super::{Configure, print, resolve};
+
+/// Exit code for a configuration with faults (`EX_USAGE`); a failure at run time exits with 1.
+pub const EXIT_CONFIGURATION: u8 = 64;
+
+/// Flags of every binary; flatten them into its own.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Args {
+    /// TOML file to read; also the environment variable PREFIX_CONFIG
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Sets one key, over the file and the environment; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Checks the configuration and exits
+    #[arg(long)]
+    pub check: bool,
+    /// Prints the effective configuration as TOML, with who set what, and exits
+    #[arg(long)]
+    pub print_config: bool,
+    /// Prints a table of all configuration keys as Markdown and exits
+    #[arg(long)]
+    pub reference: bool,
+}
+
+/// What is left to do after the configuration was loaded.
+#[derive(Debug)]
+pub enum Outcome<C> {
+    /// Run with this configuration.
+    Run(C),
+    /// All was said that there is to say: exit.
+    Exit(ExitCode),
+}
+
+/// Loads the configuration of the binary whose environment variables start with `prefix` (such as
+/// `LINECAST_EDGE`), prints what the flags ask for, or every fault.
+pub fn load<C: Configure>(args: &Args, prefix: &str) -> Outcome<C> {
+    let answer = if args.reference {
+        Ok(reference::<C>(prefix))
+    } else {
+        let layers = layers(args, prefix, std::env::vars_os());
+        if args.print_config {
+            effective::<C>(layers)
+        } else {
+            match resolve::<C>(layers, read_file) {
+                Ok(config) if !args.check => return Outcome::Run(config),
+                Ok(_) => Ok("configuration ok\n".to_owned()),
+                Err(faults) => Err(faults),
+            }
+        }
+    };
+    let answer = answer.map_err(|faults| faults.to_string());
+    Outcome::Exit(say(answer))
+}
+
+/// The Markdown table of all keys of a configuration.
+pub fn reference<C: Configure>(prefix: &str) -> String {
+    let mut reader = Reader::documenting(prefix);
+    C::read(&mut reader);
+    print::reference(&reader.into_entries())
+}
+
+/// The effective configuration as TOML, without its secrets.
+pub fn effective<C: Configure>(layers: Layers) -> Result<String, super::Faults> {
+    let mut reader = Reader::new(layers, read_file);
+    C::read(&mut reader);
+    Ok(print::effective(&reader.finish_entries()?))
+}
+
+/// Gathers the file, the environment and the flags.
+fn layers(
+    args: &Args,
+    prefix: &str,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Layers {
+    let config_variable = format!("{prefix}_CONFIG");
+    let mut layers = Layers::new(prefix);
+    let mut config = args.config.clone();
+    let mut variables = Vec::new();
+    for (name, value) in environment {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(prefix)) else {
+            continue;
+        };
+        if name == config_variable {
+            config = config.or(Some(PathBuf::from(value)));
+            continue;
+        }
+        match value.into_string() {
+            Ok(value) => variables.push((name.to_owned(), value)),
+            Err(_) => layers = layers.with_fault(&format!("environment {name}"), "is not UTF-8"),
+        }
+    }
+    if let Some(path) = config {
+        let name = path.display().to_string();
+        layers = match read_file(&path) {
+            Ok(text) => layers.with_file(&name, &text),
+            Err(error) => {
+                layers.with_fault(&format!("file {name}"), &format!("cannot be read: {error}"))
+            }
+        };
+    }
+    layers.with_environment(variables).with_flags(args.set.iter().map(String::as_str))
+}
+
+fn read_file(path: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
+/// Says what there is to say. A reader that has gone away (`| head`) is no failure.
+fn say(answer: Result<String, String>) -> ExitCode {
+    match answer {
+        Ok(text) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! How a whole configuration is read, refused and printed.
