@@ -1,1 +1,14 @@
-//! TBD
+//! Linecast's edge: faces clients in the protocols they already speak and pulls their channels from
+//! an upstream.
+//!
+//! One shape at every hop: an edge pulls a channel's log into a ring, and each client's cursor pulls
+//! from that ring. Sessions (protocols), rooms (fan-out) and the hub (pulls) decide; [`io`] acts.
+
+pub mod centrifuge;
+pub mod form;
+pub mod goim;
+pub mod io;
+pub mod session;
+pub mod token;
+pub mod upgrade;
+pub mod websocket;

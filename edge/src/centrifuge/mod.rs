@@ -1,0 +1,3 @@
+//! The Centrifuge client protocol.
+
+pub mod encode;

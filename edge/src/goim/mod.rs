@@ -1,0 +1,3 @@
+//! goim v2 and its danmaku dialect.
+
+pub mod encode;
