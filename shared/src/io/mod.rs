@@ -1,2 +1,10 @@
 //! Where this crate acts: sockets, clocks, tasks, files. Decisions live outside.
-#![allow(clippy::disallowed_methods, reason = "io/ is where the crate touches clocks, dice and tasks")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "io/ is where the crate touches clocks, dice and tasks"
+)]
+
+pub mod admin;
+pub mod http;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,122 @@
+//! The bounds of a listener.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::config::{ByteSize, Reader};
+
+/// What one listener allows. Every field is a configuration key of the listener's section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at the same time.
+    pub connections_max: usize,
+    /// Connections at the same time from one IPv4 address or IPv6 /64.
+    pub connections_per_address_max: usize,
+    /// Networks that `connections_per_address_max` does not bind: proxies, back ends.
+    pub unlimited: Vec<IpNet>,
+    /// From accepting a connection to the end of its first request head, TLS handshake included;
+    /// and from the first byte of any later head to its end.
+    pub head_deadline: Duration,
+    /// Request line and headers.
+    pub head_bytes_max: ByteSize,
+    /// From the end of the head to the end of the body.
+    pub body_deadline: Duration,
+    /// Request body.
+    pub body_bytes_max: ByteSize,
+    /// A connection without a request.
+    pub idle_deadline: Duration,
+    /// A response that waits for the peer without being able to write a byte.
+    pub write_deadline: Duration,
+    /// From the shutdown to cutting off requests that are still being served.
+    pub drain_deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            connections_per_address_max: 100,
+            unlimited: Vec::new(),
+            head_deadline: Duration::from_secs(10),
+            head_bytes_max: ByteSize::kib(16),
+            body_deadline: Duration::from_secs(10),
+            body_bytes_max: ByteSize::mib(1),
+            idle_deadline: Duration::from_secs(90),
+            write_deadline: Duration::from_secs(30),
+            drain_deadline: Duration::from_secs(5),
+        }
+    }
+}
+
+/// hyper's least buffer: a smaller bound on the head could not be kept.
+const HEAD_BYTES_MIN: ByteSize = ByteSize::kib(8);
+
+impl Limits {
+    /// Reads the bounds from the section `section`, with `defaults` where nothing is set.
+    pub fn read(reader: &mut Reader, section: &str, defaults: Self) -> Self {
+        let key = |name: &str| format!("{section}.{name}");
+        let deadline = Duration::from_millis(1)..=Duration::from_secs(3600);
+        Self {
+            connections_max: reader.ranged(
+                &key("connections_max"),
+                defaults.connections_max,
+                1..=10_000_000,
+                "connections at the same time",
+            ),
+            connections_per_address_max: reader.ranged(
+                &key("connections_per_address_max"),
+                defaults.connections_per_address_max,
+                1..=10_000_000,
+                "connections at the same time from one IPv4 address or IPv6 /64",
+            ),
+            unlimited: reader.list(
+                &key("unlimited"),
+                defaults.unlimited,
+                "networks that connections_per_address_max does not bind: proxies, back ends",
+            ),
+            head_deadline: reader.ranged(
+                &key("head_deadline"),
+                defaults.head_deadline,
+                deadline.clone(),
+                "from accepting a connection to the end of its first request head, TLS included",
+            ),
+            head_bytes_max: reader.ranged(
+                &key("head_bytes_max"),
+                defaults.head_bytes_max,
+                HEAD_BYTES_MIN..=ByteSize::mib(1),
+                "size of a request's line and headers",
+            ),
+            body_deadline: reader.ranged(
+                &key("body_deadline"),
+                defaults.body_deadline,
+                deadline.clone(),
+                "from the end of a request's head to the end of its body",
+            ),
+            body_bytes_max: reader.ranged(
+                &key("body_bytes_max"),
+                defaults.body_bytes_max,
+                ByteSize(0)..=ByteSize::mib(1024),
+                "size of a request's body",
+            ),
+            idle_deadline: reader.ranged(
+                &key("idle_deadline"),
+                defaults.idle_deadline,
+                deadline.clone(),
+                "how long a connection may stay open without a request",
+            ),
+            write_deadline: reader.ranged(
+                &key("write_deadline"),
+                defaults.write_deadline,
+                deadline,
+                "how long a response may wait for a peer that reads nothing",
+            ),
+            drain_deadline: reader.ranged(
+                &key("drain_deadline"),
+                defaults.drain_deadline,
+                Duration::ZERO..=Duration::from_secs(3600),
+                "how long requests being served may take to end at shutdown",
+            ),
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The accept loop and the life of one connection.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request as HyperRequest, Response as HyperResponse, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use super::guard::{Guarded, Phase, ServedBody};
+use super::{Limits, Query, Request, Response, response};
+use crate::address;
+use crate::io::shutdown::Shutdown;
+
+/// How long accepting rests after a failure such as running out of file descriptors: the pending
+/// connection stays in the queue, so trying at once again would only spin.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// What a listener counts. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    connections: Gauge,
+    refused: Family<Reason, Counter>,
+    requests: Family<Status, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: u16,
+}
+
+impl Metrics {
+    /// Registers the counters below `http_`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("http");
+        let connections = self.connections.clone();
+        registry.register("connections", "Open connections", connections);
+        let refused = self.refused.clone();
+        registry.register(
+            "refused_connections",
+            "Connections closed by a bound, by reason",
+            refused,
+        );
+        registry.register("requests", "Answered requests by status", self.requests.clone());
+    }
+
+    fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    fn answered(&self, status: StatusCode) {
+        self.requests.get_or_create(&Status { status: status.as_u16() }).inc();
+    }
+}
+
+/// An HTTP/1.1 server, to be given a listener and a handler.
+#[derive(Clone, Debug, Default)]
+pub struct Server {
+    /// The bounds of the listener.
+    pub limits: Limits,
+    /// TLS, if the listener speaks it. See [`crate::io::tls`] for one that reloads.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What is counted; shared between listeners that are to be counted together.
+    pub metrics: Metrics,
+}
+
+impl Server {
+    /// Serves until the shutdown, then lets requests end within the drain deadline. A panic of the
+    /// handler closes that one connection and is logged.
+    pub async fn serve<H, F>(self, listener: TcpListener, shutdown: Shutdown, handler: H)
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
+    {
+        let drain_deadline = self.limits.drain_deadline;
+        let acceptor = self.tls.clone().map(TlsAcceptor::from);
+        let handler = Arc::new(handler);
+        let mut open = Connections::new(self.limits.clone(), self.metrics.clone());
+        loop {
+            let (stream, peer) = tokio::select! {
+                () = shutdown.triggered() => break,
+                Some(ended) = open.set.join_next_with_id() => {
+                    open.ended(ended);
+                    continue;
+                }
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        rest_after(&error, &shutdown).await;
+                        continue;
+                    }
+                },
+            };
+            // Small answers are to leave at once; where it cannot be set, they leave later.
+            let _ = stream.set_nodelay(true);
+            if let Some(bucket) = open.admit(peer) {
+                let connection = Connection {
+                    limits: self.limits.clone(),
+                    metrics: self.metrics.clone(),
+                    shutdown: shutdown.clone(),
+                    handler: Arc::clone(&handler),
+                    peer,
+                };
+                open.start(bucket, connection.run(stream, acceptor.clone()));
+            }
+        }
+        drop(listener);
+        let drained = async {
+            while let Some(ended) = open.set.join_next_with_id().await {
+                open.ended(ended);
+            }
+        };
+        if tokio::time::timeout(drain_deadline, drained).await.is_err() {
+            tracing::info!(connections = open.set.len(), "cutting off requests still being served");
+            open.set.shutdown().await;
+        }
+    }
+}
+
+/// Logs a failure to accept, and rests where trying at once would fail again.
+async fn rest_after(error: &io::Error, shutdown: &Shutdown) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        tracing::debug!(%error, "a connection went away before it was accepted");
+        return;
+    }
+    tracing::warn!(%error, "cannot accept connections");
+    tokio::select! {
+        () = shutdown.triggered() => {}
+        () = tokio::time::sleep(ACCEPT_REST) => {}
+    }
+}
+
+/// The open connections of a listener, counted in all and by address.
+struct Connections {
+    limits: Limits,
+    metrics: Metrics,
+    set: JoinSet<()>,
+    bucket_of: HashMap<Id, IpAddr>,
+    count_of: HashMap<IpAddr, usize>,
+}
+
+impl Connections {
+    fn new(limits: Limits, metrics: Metrics) -> Self {
+        let (bucket_of, count_of) = (HashMap::new(), HashMap::new());
+        Self { limits, metrics, set: JoinSet::new(), bucket_of, count_of }
+    }
+
+    /// The bucket a new connection counts in, or nothing if it is one too many.
+    fn admit(&self, peer: SocketAddr) -> Option<IpAddr> {
+        let bucket = address::bucket(peer.ip());
+        let unlimited = || {
+            let address = address::canonical(peer.ip());
+            self.limits.unlimited.iter().any(|net| net.contains(&address))
+        };
+        let count = self.count_of.get(&bucket).copied().unwrap_or(0);
+        let reason = if self.set.len() >= self.limits.connections_max {
+            "connections_max"
+        } else if count >= self.limits.connections_per_address_max && !unlimited() {
+            "connections_per_address_max"
+        } else {
+            return Some(bucket);
+        };
+        self.metrics.refuse(reason);
+        tracing::debug!(%peer, reason, "refused a connection");
+        None
+    }
+
+    fn start(&mut self, bucket: IpAddr, connection: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.set.spawn(connection);
+        self.bucket_of.insert(handle.id(), bucket);
+        *self.count_of.entry(bucket).or_default() += 1;
+        self.metrics.connections.inc();
+    }
+
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                tracing::error!(%error, "a connection's task failed");
+                error.id()
+            }
+        };
+        if let Some(bucket) = self.bucket_of.remove(&id) {
+            self.metrics.connections.dec();
+            if let Some(count) = self.count_of.get_mut(&bucket) {
+                *count -= 1;
+                if *count == 0 {
+                    self.count_of.remove(&bucket);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.metrics.connections.dec_by(self.bucket_of.len() as i64);
+    }
+}
+
+/// One connection with everything its task needs.
+struct Connection<H> {
+    limits: Limits,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    handler: Arc<H>,
+    peer: SocketAddr,
+}
+
+impl<H, F> Connection<H>
+where
+    H: Fn(Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    async fn run(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
+        let first_head_by = Instant::now() + self.limits.head_deadline;
+        let Some(acceptor) = acceptor else {
+            return self.speak(stream, first_head_by).await;
+        };
+        match tokio::time::timeout_at(first_head_by, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.speak(stream, first_head_by).await,
+            Ok(Err(error)) => {
+                self.metrics.refuse("tls");
+                tracing::debug!(peer = %self.peer, %error, "the TLS handshake failed");
+            }
+            Err(_) => {
+                self.metrics.refuse("tls_deadline");
+                tracing::debug!(peer = %self.peer, "the TLS handshake is overdue");
+            }
+        }
+    }
+
+    async fn speak<S>(self, stream: S, first_head_by: Instant)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let this = Arc::new(self);
+        let limits = &this.limits;
+        let phase = Phase::default();
+        let guarded = Guarded::new(
+            stream,
+            phase.clone(),
+            first_head_by,
+            limits.head_deadline,
+            limits.write_deadline,
+        );
+        let service = service_fn({
+            let this = Arc::clone(&this);
+            move |request| {
+                let (this, serving) = (Arc::clone(&this), phase.serve());
+                async move {
+                    let response = this.answer(request).await;
+                    this.metrics.answered(response.status());
+                    let response: HyperResponse<ServedBody> =
+                        response.map(|body| ServedBody::new(body, serving));
+                    Ok::<_, Infallible>(response)
+                }
+            }
+        });
+        let head_bytes_max = limits.head_bytes_max.bytes();
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.idle_deadline)
+            .max_header_size(head_bytes_max)
+            .max_buf_size(head_bytes_max)
+            .serve_connection(TokioIo::new(guarded), service);
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = this.shutdown.triggered() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(peer = %this.peer, %error, "a connection failed");
+        }
+    }
+
+    /// Collects the request within its bounds and hands it to the handler.
+    async fn answer(&self, request: HyperRequest<Incoming>) -> Response {
+        let (head, body) = request.into_parts();
+        let query = match Query::parse(head.uri.query().unwrap_or("")) {
+            Ok(query) => query,
+            Err(error) => return response::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        match self.collect(body).await {
+            Ok(body) => {
+                (self.handler)(Request {
+                    method: head.method,
+                    path: head.uri.path().to_owned(),
+                    query,
+                    headers: head.headers,
+                    body,
+                    peer: self.peer,
+                })
+                .await
+            }
+            Err((status, message)) => {
+                // The rest of the body is not worth reading.
+                let mut response = response::error(status, message);
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+            }
+        }
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Bytes, (StatusCode, &'static str)> {
+        const TOO_LARGE: (StatusCode, &str) =
+            (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this listener allows");
+        let bytes_max = self.limits.body_bytes_max.bytes();
+        // What the head declares is refused before a byte of it is taken.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(TOO_LARGE);
+        }
+        let collected = Limited::new(body, bytes_max).collect();
+        match tokio::time::timeout(self.limits.body_deadline, collected).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(TOO_LARGE),
+            Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body is incomplete")),
+            Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The server against peers that misbehave.
