@@ -11,6 +11,7 @@ pub mod channel;
 pub mod config;
 pub mod io;
 pub mod limits;
+pub mod line;
 pub mod message;
 pub mod namespace;
 pub mod ring;

@@ -1,0 +1,13 @@
+//! Lines: the connections between an edge and its upstream, as decisions without I/O.
+//!
+//! A [`Pool`] holds all lines to one upstream and decides which are opened, probed and given up. The
+//! shell (`io/line.rs` and the services' `io/`) carries its [`Action`]s out and tells it what
+//! happened. This is where several lines per edge plug in: the pool already speaks of lines in the
+//! plural, its [`Pool::primary`] chooses among those that are up.
+//!
+//! Order of calls: after every `handle_*`, drain [`Pool::poll_action`] until `None`, then sleep until
+//! [`Pool::next_deadline`] or the next event. Time never runs backwards.
+
+mod pool;
+
+pub use pool::{Action, LineId, Pool, State};
