@@ -8,3 +8,4 @@ pub mod admin;
 pub mod http;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;

@@ -1,0 +1,1 @@
+//! Handshakes between nodes, wanted and unwanted.
