@@ -1,1 +1,18 @@
-//! TBD
+//! svrlist: tells every client which edges to try.
+//!
+//! 1. Edges report every two seconds over the line protocol; a [`registry`] knows which of them are
+//!    there. Several svrlists run side by side without talking: every edge reports to all of them.
+//! 2. A client asks `GET /svrlist`; its address gives its cell (region, carrier), the cell an order
+//!    of the edges ([`ranking`]) that is computed once a second at most, and the user a place of its
+//!    own among equals.
+//! 3. When every report stops, the last state stays in force: svrlist never answers "nothing" while
+//!    it knows better.
+//!
+//! Everything but [`io`] decides without waiting, and can be read and tested without a socket.
+
+pub mod edge;
+#[cfg(test)]
+mod fixture;
+pub mod io;
+pub mod ranking;
+pub mod registry;

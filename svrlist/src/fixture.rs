@@ -1,0 +1,31 @@
+//! What the tests of this crate have in common: reports of made-up edges.
+
+use shared::wire::control;
+
+use crate::edge::Edge;
+
+/// The report of an idle edge with a goim listener on 7611 and an HTTP listener on 7612.
+pub(crate) fn report(edge: &str, region: &str, carrier: &str) -> control::Report {
+    let endpoint = |protocol: &str, port| control::Endpoint {
+        protocol: protocol.to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port,
+    };
+    control::Report {
+        edge: edge.to_owned(),
+        region: region.to_owned(),
+        carrier: carrier.to_owned(),
+        site: format!("site-{edge}"),
+        version: "0.1.0".to_owned(),
+        endpoints: vec![endpoint("goim-tcp", 7611), endpoint("http", 7612)],
+        weight: 1.0,
+        connections_max: 100,
+        started_ms: 1,
+        ..control::Report::default()
+    }
+}
+
+/// An idle edge.
+pub(crate) fn edge(name: &str, region: &str, carrier: &str) -> Edge {
+    Edge::from_report(&report(name, region, carrier)).expect("the fixture is a good report")
+}
