@@ -401,12 +401,12 @@ fn rank(source: &Source) -> u8 {
 }
 
 /// The candidate with the least edit distance, if it is near enough to be what was meant: at most
-/// a third of the letters differ.
+/// two letters in five differ, so that two swapped ones in a short word still count.
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a String>) -> Option<&'a String> {
     candidates
         .map(|candidate| (distance(word, candidate), candidate))
         .min()
-        .filter(|(distance, _)| *distance * 3 <= word.len())
+        .filter(|(distance, _)| *distance * 5 <= word.len() * 2)
         .map(|(_, candidate)| candidate)
 }
 

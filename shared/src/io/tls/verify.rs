@@ -3,6 +3,7 @@
 //! rustls' own verifiers do the cryptography; those here ask the ones of the files' current state,
 //! and then look at the role.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -99,10 +100,17 @@ fn refuse(reason: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 /// A node of a role that has no business here.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("{name} does not have a role that is wanted here")]
 struct WrongRole {
     name: NodeName,
+}
+
+/// rustls shows foreign reasons by `Debug` alone, and this one is for an operator to read.
+impl fmt::Debug for WrongRole {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
 }
 
 fn check_role(name: NodeName, wanted: &[Role]) -> Result<(), Error> {
