@@ -34,7 +34,7 @@ try {
     if (!local) faults.push(`request to ${hostname}`);
   });
   await page.goto(url);
-  await page.waitForSelector('#status[data-state="connected"]');
+  await page.waitForSelector('#status[data-state="connected"]', { state: 'attached' });
   say('ready');
   await page.fill('#message', text);
   await page.press('#message', 'Enter');

@@ -19,8 +19,12 @@ export function say(event, fields = {}) {
   process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`);
 }
 
-/** Prints the result line and ends the process once it is written. */
+let finished = false;
+
+/** Prints the result line and ends the process once it is written. The first call counts. */
 export function finish(ok, fields = {}) {
+  if (finished) return;
+  finished = true;
   process.stdout.write(`${JSON.stringify({ event: 'result', ok, ...fields })}\n`, () => process.exit(ok ? 0 : 1));
 }
 

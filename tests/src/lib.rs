@@ -1,1 +1,21 @@
-//! TBD
+//! The kit that whole-network tests and benchmark programs are made of.
+//!
+//! Nothing here knows how a service works inside: the fixture starts the product's own processes,
+//! [`goim`], [`centrifuge`] and [`api`] speak to them as a stranger would, [`real_client`] runs client
+//! libraries that we did not write, and [`stream`] judges what arrived: in order, completely, once.
+//!
+//! Invariant: nothing sleeps for luck. Whoever waits, waits for a level (a state that stays once it is
+//! reached) with a deadline that names what did not happen.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the whole kit is I/O around the product's processes"
+)]
+
+pub mod api;
+pub mod centrifuge;
+pub mod goim;
+pub mod http;
+pub mod real_client;
+pub mod stream;
+pub mod wait;
