@@ -7,8 +7,11 @@
 pub mod centrifuge;
 pub mod form;
 pub mod goim;
+pub mod hub;
 pub mod io;
+pub mod room;
 pub mod session;
+pub mod shard;
 pub mod token;
 pub mod upgrade;
 pub mod websocket;

@@ -10,4 +10,6 @@
 
 mod pool;
 
-pub use pool::{Action, LineId, Pool, State};
+pub use pool::{
+    Action, DOWN_AFTER, LineId, PAUSE_MAX, PAUSE_MIN, PING_EVERY, Pool, SUSPECT_AFTER, State,
+};

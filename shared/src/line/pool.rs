@@ -67,12 +67,10 @@ impl Pool {
     pub fn new(remotes: impl IntoIterator<Item = SocketAddr>, seed: u64, now: Instant) -> Self {
         let lines = remotes.into_iter().zip(0..).map(|(remote, id)| {
             let state = State::Down { retry_at: now };
-            let line =
-                Line { remote, state, failures: 0, heard_at: now, ping_at: now, rtt: None };
+            let line = Line { remote, state, failures: 0, heard_at: now, ping_at: now, rtt: None };
             (LineId(id), line)
         });
-        let mut pool =
-            Self { lines: lines.collect(), actions: VecDeque::new(), dice: seed | 1 };
+        let mut pool = Self { lines: lines.collect(), actions: VecDeque::new(), dice: seed | 1 };
         pool.handle_deadline(now);
         pool
     }
@@ -176,9 +174,7 @@ impl Pool {
     }
 
     /// Every line with its remote address, state and smoothed round-trip time.
-    pub fn lines(
-        &self,
-    ) -> impl Iterator<Item = (LineId, SocketAddr, State, Option<Duration>)> {
+    pub fn lines(&self) -> impl Iterator<Item = (LineId, SocketAddr, State, Option<Duration>)> {
         self.lines.iter().map(|(id, line)| (*id, line.remote, line.state, line.rtt))
     }
 

@@ -1,0 +1,628 @@
+//! The hub: which channels this edge pulls, for which shards, and what it tells its upstream.
+//!
+//! There is one pull per channel and edge, however many clients read it; hundreds of simultaneous
+//! joins make one. While the upstream is away the hub goes on serving what it has, and afterwards
+//! resumes every pull at its cursor. A machine without I/O: feed it, then drain
+//! [`Hub::poll_action`].
+//!
+//! Invariant: each shard that joined a channel is told `Open` or `Refused` once, and after `Open`
+//! receives every item in order, or a `Gap`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::channel::ChannelName;
+use shared::limits::{PULL_CREDIT_MESSAGES, SNAPSHOT_ENTRIES_MAX};
+use shared::message::{ClientInfo, Message, Position};
+use shared::namespace::{Namespaces, Options};
+use shared::ring::{Cursor, Ring};
+use shared::wire::control::{self, up};
+use shared::wire::convert;
+use shared::wire::frame::Frame;
+
+use crate::form::Item;
+
+/// Names a shard; at most [`SHARDS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u8);
+
+/// What the hub tells a shard about channels.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// The channel can be read: its position, and the tail that leads up to it.
+    Open {
+        /// The channel.
+        channel: ChannelName,
+        /// The last position.
+        position: Position,
+        /// Whether clients may see offsets.
+        offsets: bool,
+        /// The messages up to `position`, oldest first.
+        tail: Vec<Arc<Message>>,
+    },
+    /// New items, in order.
+    Items {
+        /// The channel.
+        channel: ChannelName,
+        /// The items.
+        items: Arc<[Item]>,
+    },
+    /// Messages are missing; the channel goes on after `position`.
+    Gap {
+        /// The channel.
+        channel: ChannelName,
+        /// Where it goes on.
+        position: Position,
+    },
+    /// The channel cannot be read.
+    Refused {
+        /// The channel.
+        channel: ChannelName,
+        /// A Centrifuge error code.
+        code: u32,
+        /// For the client.
+        message: String,
+        /// Whether trying again later may help.
+        temporary: bool,
+    },
+    /// Clients of a room over all edges.
+    Total {
+        /// The room.
+        channel: ChannelName,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// What the shell must do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send on the control stream.
+    Up(up::Kind),
+    /// Tell a shard.
+    Tell(ShardId, News),
+}
+
+/// How much went other than planned; read by metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages taken into rings.
+    pub messages: u64,
+    /// Messages that had come before.
+    pub duplicates: u64,
+    /// Times messages were missing for good, or an epoch changed.
+    pub gaps: u64,
+    /// Channels refused by the upstream or not answered in time.
+    pub refusals: u64,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    /// The open pull of the present line session.
+    pull: Option<u64>,
+    /// Where the first reader wants to start, until the channel is open.
+    from: Option<Cursor>,
+    ring: Option<Ring<Arc<Message>>>,
+    /// Shards are told `Open` once the ring has reached this offset.
+    catching_up: Option<u64>,
+    shards: BTreeSet<ShardId>,
+    /// Messages taken since credit was last granted.
+    consumed: u32,
+    timer: Option<Instant>,
+    counts: BTreeMap<ShardId, u32>,
+    total: Option<u32>,
+    kept_warm: bool,
+}
+
+impl Channel {
+    fn is_open(&self) -> bool {
+        self.ring.is_some() && self.catching_up.is_none()
+    }
+}
+
+/// The pulls of one edge.
+#[derive(Debug)]
+pub struct Hub {
+    namespaces: Arc<Namespaces>,
+    linger: Duration,
+    line_up: bool,
+    channels: HashMap<ChannelName, Channel>,
+    pulls: HashMap<u64, ChannelName>,
+    pull_next: u64,
+    timers: BTreeSet<(Instant, ChannelName)>,
+    presence: BTreeMap<ChannelName, BTreeMap<String, ClientInfo>>,
+    presence_changes: Vec<control::PresenceChange>,
+    counted: BTreeSet<ChannelName>,
+    online_at: Instant,
+    update_seq: u64,
+    actions: VecDeque<Action>,
+    counts: Counts,
+}
+
+impl Hub {
+    /// A hub without a line. Pulls stay open for `linger` after their last reader left.
+    pub fn new(linger: Duration, now: Instant) -> Self {
+        let mut hub = Self {
+            namespaces: Arc::new(Namespaces::default()),
+            linger,
+            line_up: false,
+            channels: HashMap::new(),
+            pulls: HashMap::new(),
+            pull_next: 1,
+            timers: BTreeSet::new(),
+            presence: BTreeMap::new(),
+            presence_changes: Vec::new(),
+            counted: BTreeSet::new(),
+            online_at: now + ONLINE_EVERY,
+            update_seq: 0,
+            actions: VecDeque::new(),
+            counts: Counts::default(),
+        };
+        // The broadcast concerns every client: it is pulled whether or not one is here.
+        let warm = Channel { kept_warm: true, ..Channel::default() };
+        hub.channels.insert(ChannelName::broadcast(), warm);
+        hub
+    }
+
+    /// A line is up and the upstream told its namespaces: every pull is opened at its cursor, and
+    /// the upstream learns anew who is here.
+    pub fn handle_line_up(&mut self, namespaces: Arc<Namespaces>) {
+        self.namespaces = namespaces;
+        self.line_up = true;
+        self.pulls.clear();
+        let mut names: Vec<ChannelName> = self.channels.keys().cloned().collect();
+        names.sort_unstable();
+        let opens: Vec<_> = names.into_iter().filter_map(|name| self.open_pull(&name)).collect();
+        for piece in opens.chunks(SNAPSHOT_ENTRIES_MAX) {
+            self.up(up::Kind::Open(control::OpenPulls { pulls: piece.to_vec() }));
+        }
+        self.presence_changes.clear();
+        self.send_presence_snapshot();
+        self.send_online(true);
+    }
+
+    /// The line is gone. What is here goes on being served.
+    pub fn handle_line_down(&mut self) {
+        self.line_up = false;
+        self.pulls.clear();
+        self.presence_changes.clear();
+        for channel in self.channels.values_mut() {
+            channel.pull = None;
+        }
+    }
+
+    /// A shard wants to read a channel; `from` is where its first reader would like to start.
+    pub fn handle_join(
+        &mut self,
+        shard: ShardId,
+        name: ChannelName,
+        from: Option<Cursor>,
+        now: Instant,
+    ) {
+        if let Some(channel) = self.channels.get_mut(&name) {
+            channel.shards.insert(shard);
+            if channel.is_open() {
+                self.set_timer(&name, None);
+                self.tell_open(&name, shard);
+            }
+            return;
+        }
+        let channel = Channel { from, shards: [shard].into(), ..Channel::default() };
+        self.channels.insert(name.clone(), channel);
+        self.set_timer(&name, Some(now + JOIN_TIMEOUT));
+        if self.line_up
+            && let Some(open) = self.open_pull(&name)
+        {
+            self.up(up::Kind::Open(control::OpenPulls { pulls: vec![open] }));
+        }
+    }
+
+    /// A shard has no reader of the channel any more.
+    pub fn handle_leave(&mut self, shard: ShardId, name: &ChannelName, now: Instant) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        channel.shards.remove(&shard);
+        if channel.shards.is_empty() && !channel.kept_warm {
+            let at = now + self.linger;
+            self.set_timer(name, Some(at));
+        }
+    }
+
+    /// How many clients of a shard are in a room.
+    pub fn handle_count(&mut self, shard: ShardId, name: &ChannelName, count: u32) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        let before = channel.counts.insert(shard, count).unwrap_or(0);
+        if before != count && !name.is_inbox() {
+            self.counted.insert(name.clone());
+        }
+    }
+
+    /// A client came to or left a channel with presence.
+    pub fn handle_presence(&mut self, name: &ChannelName, joined: bool, info: &ClientInfo) {
+        if joined {
+            let clients = self.presence.entry(name.clone()).or_default();
+            clients.insert(info.client.clone(), info.clone());
+        } else if let Some(clients) = self.presence.get_mut(name) {
+            clients.remove(&info.client);
+            if clients.is_empty() {
+                self.presence.remove(name);
+            }
+        }
+        if self.line_up {
+            self.presence_changes.push(presence_change(name, joined, info));
+        }
+    }
+
+    /// Frames of the live stream, in order.
+    pub fn handle_frames(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        let mut fresh: BTreeMap<ChannelName, Vec<Item>> = BTreeMap::new();
+        let mut grants = Vec::new();
+        for frame in frames {
+            match frame {
+                Frame::Message { pull, epoch, message } => {
+                    let Some(name) = self.pulls.get(&pull).cloned() else { continue };
+                    let position = Position { epoch, offset: message.offset };
+                    match self.take_message(&name, position, Arc::new(message)) {
+                        Taken::Live(item) => fresh.entry(name.clone()).or_default().push(item),
+                        Taken::CaughtUp => self.tell_all_open(&name),
+                        Taken::Kept => {}
+                        Taken::Hole => self.reopen(&name),
+                    }
+                    grants.extend(self.grant(&name, pull));
+                }
+                Frame::Opened { pull, epoch, next, top } => {
+                    let Some(name) = self.pulls.get(&pull).cloned() else { continue };
+                    self.tell_items(std::mem::take(&mut fresh));
+                    self.handle_opened(&name, Cursor { epoch, next }, top);
+                }
+                Frame::Refused { pull, code, reason } => {
+                    let Some(name) = self.pulls.get(&pull).cloned() else { continue };
+                    tracing::info!(channel = %name, code, reason, "the upstream refused a pull");
+                    self.refuse(&name, code, &reason, false);
+                }
+                Frame::Presence { pull, joined, info } => {
+                    let Some(name) = self.pulls.get(&pull) else { continue };
+                    let item = Item::Presence { joined, info: Arc::new(info) };
+                    fresh.entry(name.clone()).or_default().push(item);
+                }
+            }
+        }
+        self.tell_items(fresh);
+        if !grants.is_empty() {
+            self.up(up::Kind::Credit(control::GrantCredit { grants }));
+        }
+    }
+
+    /// Totals that changed, from the upstream.
+    pub fn handle_totals(&mut self, totals: control::OnlineTotals) {
+        for room in totals.rooms {
+            let Ok((name, _)) = ChannelName::parse(&room.channel) else { continue };
+            let Some(channel) = self.channels.get_mut(&name) else { continue };
+            channel.total = Some(room.count);
+            for shard in &channel.shards {
+                let news = News::Total { channel: name.clone(), count: room.count };
+                self.actions.push_back(Action::Tell(*shard, news));
+            }
+        }
+    }
+
+    /// Time has come to `now`.
+    pub fn handle_deadline(&mut self, now: Instant) {
+        while let Some((at, name)) = self.timers.first().cloned()
+            && at <= now
+        {
+            self.timers.pop_first();
+            let Some(channel) = self.channels.get_mut(&name) else { continue };
+            channel.timer = None;
+            if !channel.shards.is_empty() && !channel.is_open() {
+                self.refuse(&name, 100, "the upstream does not answer", true);
+            } else if channel.shards.is_empty() && !channel.kept_warm {
+                self.close(&name);
+            }
+        }
+        if now >= self.online_at {
+            self.online_at = now + ONLINE_EVERY;
+            if self.line_up && !self.counted.is_empty() {
+                self.send_online(false);
+            }
+        }
+    }
+
+    /// When [`Hub::handle_deadline`] wants to be called next.
+    pub fn next_deadline(&self) -> Instant {
+        self.timers.first().map_or(self.online_at, |(at, _)| self.online_at.min(*at))
+    }
+
+    /// What to do next, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if !self.presence_changes.is_empty() {
+            let changes = std::mem::take(&mut self.presence_changes);
+            for piece in changes.chunks(SNAPSHOT_ENTRIES_MAX) {
+                self.send_presence(piece.to_vec(), false);
+            }
+        }
+        self.actions.pop_front()
+    }
+
+    /// The number of the last presence or online update: an uplink request that must see them
+    /// carries it. Drain [`Hub::poll_action`] first.
+    pub fn update_seq(&self) -> u64 {
+        self.update_seq
+    }
+
+    /// Whether a line is up.
+    pub fn is_line_up(&self) -> bool {
+        self.line_up
+    }
+
+    /// How many channels are pulled, lingering ones included.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn handle_opened(&mut self, name: &ChannelName, start: Cursor, top: u64) {
+        let options = self.namespaces.options(name).cloned().unwrap_or_default();
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        let position = Position { epoch: start.epoch, offset: start.next.saturating_sub(1) };
+        let resumed = channel.ring.as_ref().is_some_and(|ring| ring.top() == position);
+        if resumed {
+            if channel.catching_up.is_some() {
+                channel.catching_up = Some(top).filter(|top| *top > position.offset);
+                if channel.catching_up.is_none() {
+                    self.tell_all_open(name);
+                }
+            }
+            return;
+        }
+        let was_open = channel.is_open();
+        channel.ring = Some(Ring::new(position, options.ring_bounds()));
+        if was_open {
+            self.counts.gaps += 1;
+            tracing::warn!(channel = %name, epoch = %start.epoch, next = start.next, "gap");
+            for shard in &channel.shards {
+                let news = News::Gap { channel: name.clone(), position };
+                self.actions.push_back(Action::Tell(*shard, news));
+            }
+        } else if top > position.offset {
+            channel.catching_up = Some(top);
+        } else {
+            channel.catching_up = None;
+            self.tell_all_open(name);
+        }
+    }
+
+    fn take_message(
+        &mut self,
+        name: &ChannelName,
+        position: Position,
+        message: Arc<Message>,
+    ) -> Taken {
+        let Some(channel) = self.channels.get_mut(name) else { return Taken::Kept };
+        let Some(ring) = channel.ring.as_mut() else { return Taken::Kept };
+        channel.consumed += 1;
+        let top = ring.top();
+        if position.epoch != top.epoch || position.offset > top.offset + 1 {
+            return Taken::Hole;
+        }
+        if ring.push(position.offset, Arc::clone(&message)).is_err() {
+            self.counts.duplicates += 1;
+            return Taken::Kept;
+        }
+        self.counts.messages += 1;
+        match channel.catching_up {
+            None => Taken::Live(Item::Message(message)),
+            Some(until) if position.offset >= until => {
+                channel.catching_up = None;
+                Taken::CaughtUp
+            }
+            Some(_) => Taken::Kept,
+        }
+    }
+
+    fn grant(&mut self, name: &ChannelName, pull: u64) -> Option<control::Credit> {
+        let channel = self.channels.get_mut(name)?;
+        if channel.pull != Some(pull) || channel.consumed < PULL_CREDIT_MESSAGES / 2 {
+            return None;
+        }
+        Some(control::Credit { pull, messages: std::mem::take(&mut channel.consumed) })
+    }
+
+    fn open_pull(&mut self, name: &ChannelName) -> Option<control::OpenPull> {
+        let channel = self.channels.get_mut(name)?;
+        let pull = self.pull_next;
+        self.pull_next += 1;
+        channel.pull = Some(pull);
+        channel.consumed = 0;
+        let cursor = channel.ring.as_ref().map(|ring| Cursor::after(ring.top())).or(channel.from);
+        self.pulls.insert(pull, name.clone());
+        Some(control::OpenPull {
+            pull,
+            channel: name.as_str().to_owned(),
+            epoch: cursor.map_or(0, |cursor| cursor.epoch.number()),
+            next: cursor.map_or(0, |cursor| cursor.next),
+            credit: PULL_CREDIT_MESSAGES,
+        })
+    }
+
+    /// Opens a pull anew at the ring's end, because a message did not follow it.
+    fn reopen(&mut self, name: &ChannelName) {
+        tracing::warn!(channel = %name, "a live message does not follow the ring: pulling anew");
+        self.close_pull(name);
+        if let Some(open) = self.open_pull(name) {
+            self.up(up::Kind::Open(control::OpenPulls { pulls: vec![open] }));
+        }
+    }
+
+    fn close_pull(&mut self, name: &ChannelName) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        if let Some(pull) = channel.pull.take() {
+            self.pulls.remove(&pull);
+            self.up(up::Kind::Close(control::ClosePulls { pulls: vec![pull] }));
+        }
+    }
+
+    fn close(&mut self, name: &ChannelName) {
+        self.close_pull(name);
+        self.set_timer(name, None);
+        self.channels.remove(name);
+    }
+
+    fn refuse(&mut self, name: &ChannelName, code: u32, message: &str, temporary: bool) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        self.counts.refusals += 1;
+        for shard in std::mem::take(&mut channel.shards) {
+            let message = message.to_owned();
+            let news = News::Refused { channel: name.clone(), code, message, temporary };
+            self.actions.push_back(Action::Tell(shard, news));
+        }
+        if !channel.kept_warm {
+            self.close(name);
+        }
+    }
+
+    fn tell_all_open(&mut self, name: &ChannelName) {
+        self.set_timer(name, None);
+        let Some(channel) = self.channels.get(name) else { return };
+        for shard in channel.shards.clone() {
+            self.tell_open(name, shard);
+        }
+    }
+
+    fn tell_open(&mut self, name: &ChannelName, shard: ShardId) {
+        let Some(channel) = self.channels.get(name) else { return };
+        let Some(ring) = channel.ring.as_ref() else { return };
+        let offsets = self.namespaces.options(name).is_some_and(Options::recovers);
+        let open = News::Open {
+            channel: name.clone(),
+            position: ring.top(),
+            offsets,
+            tail: ring.iter().cloned().collect(),
+        };
+        self.actions.push_back(Action::Tell(shard, open));
+        if let Some(count) = channel.total {
+            let news = News::Total { channel: name.clone(), count };
+            self.actions.push_back(Action::Tell(shard, news));
+        }
+    }
+
+    fn tell_items(&mut self, fresh: BTreeMap<ChannelName, Vec<Item>>) {
+        for (name, items) in fresh {
+            let Some(channel) = self.channels.get(&name) else { continue };
+            let items: Arc<[Item]> = items.into();
+            for shard in &channel.shards {
+                let news = News::Items { channel: name.clone(), items: Arc::clone(&items) };
+                self.actions.push_back(Action::Tell(*shard, news));
+            }
+        }
+    }
+
+    fn send_presence_snapshot(&mut self) {
+        let everyone: Vec<_> = self
+            .presence
+            .iter()
+            .flat_map(|(name, clients)| {
+                clients.values().map(move |info| presence_change(name, true, info))
+            })
+            .collect();
+        let mut pieces = everyone.chunks(SNAPSHOT_ENTRIES_MAX);
+        self.send_presence(pieces.next().unwrap_or_default().to_vec(), true);
+        for piece in pieces {
+            self.send_presence(piece.to_vec(), false);
+        }
+    }
+
+    fn send_presence(&mut self, changes: Vec<control::PresenceChange>, snapshot: bool) {
+        self.update_seq += 1;
+        let seq = self.update_seq;
+        self.up(up::Kind::Presence(control::PresenceUpdate { seq, snapshot, changes }));
+    }
+
+    fn send_online(&mut self, snapshot: bool) {
+        let changed = std::mem::take(&mut self.counted);
+        let names: Vec<&ChannelName> = if snapshot {
+            self.channels.keys().filter(|name| !name.is_inbox()).collect()
+        } else {
+            changed.iter().collect()
+        };
+        let rooms: Vec<control::RoomCount> = names
+            .into_iter()
+            .map(|name| {
+                let counts = self.channels.get(name).map(|channel| &channel.counts);
+                let count = counts.map_or(0, |counts| counts.values().sum());
+                control::RoomCount { channel: name.as_str().to_owned(), count }
+            })
+            .filter(|room| !snapshot || room.count > 0)
+            .collect();
+        let connections = self
+            .channels
+            .get(&ChannelName::broadcast())
+            .map_or(0, |channel| channel.counts.values().sum());
+        let mut pieces = rooms.chunks(SNAPSHOT_ENTRIES_MAX);
+        let mut first = snapshot;
+        let mut piece = pieces.next().unwrap_or_default();
+        loop {
+            self.update_seq += 1;
+            self.up(up::Kind::Online(control::OnlineUpdate {
+                seq: self.update_seq,
+                snapshot: first,
+                rooms: piece.to_vec(),
+                connections,
+                addresses: connections,
+            }));
+            first = false;
+            let Some(next) = pieces.next() else { break };
+            piece = next;
+        }
+    }
+
+    fn set_timer(&mut self, name: &ChannelName, at: Option<Instant>) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        if let Some(old) = channel.timer.take() {
+            self.timers.remove(&(old, name.clone()));
+        }
+        channel.timer = at;
+        if let Some(at) = at {
+            self.timers.insert((at, name.clone()));
+        }
+    }
+
+    fn up(&mut self, kind: up::Kind) {
+        if self.line_up {
+            self.actions.push_back(Action::Up(kind));
+        }
+    }
+}
+
+enum Taken {
+    /// In order: for the shards.
+    Live(Item),
+    /// In order, and the last one before the channel is open.
+    CaughtUp,
+    /// Kept without telling anybody, or known already.
+    Kept,
+    /// Something before it is missing.
+    Hole,
+}
+
+fn presence_change(name: &ChannelName, joined: bool, info: &ClientInfo) -> control::PresenceChange {
+    control::PresenceChange {
+        channel: name.as_str().to_owned(),
+        joined,
+        info: Some(convert::info_out(info)),
+    }
+}
+
+/// How long a first reader waits for its channel: within the 5 s after which SDKs give up.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// How often changed online counts are told to the upstream.
+pub const ONLINE_EVERY: Duration = Duration::from_secs(1);
+/// Shards an edge has at most.
+pub const SHARDS_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests;

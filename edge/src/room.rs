@@ -1,0 +1,544 @@
+//! A room: one channel as one shard faces it. Here a message is encoded once per form, and every
+//! client is a cursor.
+//!
+//! Items that arrived since the last sweep are encoded into a [`Segment`] per form that has members;
+//! a member's cursor is the number of the next segment it gets. Members at the same place share the
+//! same bytes. Whoever is slow keeps its cursor, up to [`STREAM_BYTES_MAX`] behind; beyond that it
+//! has lost its place and is told so.
+//!
+//! Invariant: segment `first + i` is `segments[i]`; every cursor lies between `first` and the end.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use shared::channel::ChannelName;
+use shared::limits::HISTORY_MESSAGES_MAX;
+use shared::message::{Message, Position};
+use shared::ring::{Bounds, Cursor, Read, Ring};
+use slab::Slab;
+
+use crate::form::{Form, Item};
+use crate::session::{AskId, Recover, Subscribed};
+
+/// Names a connection of a shard; never reused while the shard lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// Where the shard keeps it.
+    pub slot: usize,
+    /// Counts up with every connection, so that an old id never means a new connection.
+    pub serial: u64,
+}
+
+/// A piece of a room's stream in one form.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Whole frames.
+    pub bytes: Bytes,
+    /// The goim operation, in rooms whose members filter by it.
+    pub operation: Option<i32>,
+    /// Connections per second and edge network to write it to; 0 is at once.
+    pub speed: u32,
+    /// How many messages it carries.
+    pub messages: u32,
+}
+
+/// Where a member of a room is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    stream: usize,
+    member: usize,
+}
+
+/// A client that waits for its subscription.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Who.
+    pub connection: ConnectionId,
+    /// What it asked.
+    pub id: AskId,
+    /// How it wants to be written to.
+    pub form: Form,
+    /// Whether it filters by operation.
+    pub filtered: bool,
+    /// What it has.
+    pub recover: Option<Recover>,
+    /// When waiting for a position that this edge has not seen ends.
+    pub until: Instant,
+}
+
+/// What became of a client that waited.
+#[derive(Debug)]
+pub enum Admission {
+    /// It has a seat.
+    Seated(Seat, Subscribed),
+    /// It waits: for the channel to open, for older messages, or for newer ones.
+    Waits,
+}
+
+/// A channel as one shard faces it.
+#[derive(Debug)]
+pub struct Room {
+    channel: ChannelName,
+    offsets: bool,
+    ring: Option<Ring<Arc<Message>>>,
+    streams: Vec<Stream>,
+    fresh: Vec<Item>,
+    waiting: Vec<Waiting>,
+    /// Whether older messages have been asked for.
+    fetching: bool,
+    /// What was fetched for recovering clients: all there is after an offset, older than the ring.
+    older: Option<Older>,
+    members: u32,
+    total: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Older {
+    after: u64,
+    messages: BTreeMap<u64, Arc<Message>>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    form: Form,
+    filtered: bool,
+    segments: VecDeque<Segment>,
+    first: u64,
+    bytes: usize,
+    members: Slab<Member>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    connection: ConnectionId,
+    cursor: u64,
+}
+
+/// What a sweep writes for one member and how it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Segments that need not be offered again (a half-written one is the writer's to finish).
+    pub segments: usize,
+    /// Whether the writer would take more now.
+    pub more: bool,
+}
+
+impl Room {
+    /// A room that waits for its channel to open.
+    pub fn new(channel: ChannelName) -> Self {
+        Self {
+            channel,
+            offsets: false,
+            ring: None,
+            streams: Vec::new(),
+            fresh: Vec::new(),
+            waiting: Vec::new(),
+            fetching: false,
+            older: None,
+            members: 0,
+            total: None,
+        }
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// Clients in the room: over all edges as far as known, at least those here.
+    pub fn online(&self) -> u32 {
+        self.total.unwrap_or(0).max(self.members)
+    }
+
+    /// The part of all the room's clients that a shard with `connections` of them has.
+    pub fn share(&self, connections: usize) -> f64 {
+        let here = connections as f64;
+        self.total.map_or(1.0, |total| (here / f64::from(total).max(1.0)).min(1.0))
+    }
+
+    /// Clients here.
+    pub fn members(&self) -> u32 {
+        self.members
+    }
+
+    /// Whether nobody reads or waits here.
+    pub fn is_empty(&self) -> bool {
+        self.members == 0 && self.waiting.is_empty()
+    }
+
+    /// Whether the channel is open.
+    pub fn is_open(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// The total over all edges is known.
+    pub fn handle_total(&mut self, count: u32) {
+        self.total = Some(count);
+    }
+
+    /// The channel is open at `position`, with the messages that lead up to it.
+    pub fn handle_open(&mut self, position: Position, offsets: bool, tail: Vec<Arc<Message>>) {
+        self.offsets = offsets;
+        let start = position.offset - tail.len().min(position.offset as usize) as u64;
+        let bounds = Bounds { entries_max: RING_ENTRIES_MAX, bytes_max: RING_BYTES_MAX };
+        let mut ring = Ring::new(Position { offset: start, ..position }, bounds);
+        for message in tail {
+            // A tail with a hole serves nobody: what follows the hole is kept.
+            if ring.push(message.offset, Arc::clone(&message)).is_err() {
+                ring = Ring::new(Position { offset: message.offset - 1, ..position }, bounds);
+                let _ = ring.push(message.offset, message);
+            }
+        }
+        self.ring = Some(ring);
+        self.older = None;
+    }
+
+    /// New items. Returns whether there is something to sweep.
+    pub fn handle_items(&mut self, items: &[Item]) -> bool {
+        let Some(ring) = &mut self.ring else { return false };
+        for item in items {
+            if let Item::Message(message) = item
+                && ring.push(message.offset, Arc::clone(message)).is_err()
+            {
+                continue; // known already
+            }
+            self.fresh.push(item.clone());
+        }
+        !self.fresh.is_empty()
+    }
+
+    /// Messages are missing: the room goes on after `position`, and everyone in it loses its seat.
+    pub fn handle_gap(&mut self, position: Position) -> Vec<ConnectionId> {
+        self.handle_open(position, self.offsets, Vec::new());
+        self.vacate()
+    }
+
+    /// Takes every seat away; the connections that had one.
+    pub fn vacate(&mut self) -> Vec<ConnectionId> {
+        self.fresh.clear();
+        self.members = 0;
+        let streams = std::mem::take(&mut self.streams);
+        streams
+            .into_iter()
+            .flat_map(|stream| stream.members.into_iter().map(|(_, member)| member.connection))
+            .collect()
+    }
+
+    /// Lets a client in, or puts it among those that wait.
+    pub fn admit(&mut self, waiting: Waiting, now: Instant) -> Admission {
+        let recovered = self.recovered(&waiting, now);
+        let (Some(recovered), Some(position)) = (recovered, self.top()) else {
+            self.waiting.push(waiting);
+            return Admission::Waits;
+        };
+        let seat = self.seat(&waiting);
+        Admission::Seated(seat, Subscribed { position, recovered })
+    }
+
+    /// Those who may be able to sit down now; each must be admitted again.
+    pub fn take_waiting(&mut self) -> Vec<Waiting> {
+        if self.ring.is_some() { std::mem::take(&mut self.waiting) } else { Vec::new() }
+    }
+
+    /// Those who wait, whatever for.
+    pub fn drain_waiting(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// A client that waits goes away.
+    pub fn forget(&mut self, connection: ConnectionId) {
+        self.waiting.retain(|waiting| waiting.connection != connection);
+    }
+
+    /// The position after which older messages should be fetched for those who wait, once.
+    pub fn wants_older(&mut self) -> Option<Position> {
+        let ring = self.ring.as_ref()?;
+        if self.fetching {
+            return None;
+        }
+        let oldest = self
+            .waiting
+            .iter()
+            .filter_map(|waiting| waiting.recover)
+            .map(|recover| recover.offset)
+            .filter(|offset| offset + 1 < ring.oldest().next)
+            .min()?;
+        self.fetching = true;
+        Some(Position { epoch: ring.top().epoch, offset: oldest })
+    }
+
+    /// The messages after `position` came, or could not be had (`None`): then those are returned
+    /// whose wish cannot be answered either way.
+    pub fn handle_older(
+        &mut self,
+        position: Position,
+        messages: Option<Vec<Arc<Message>>>,
+    ) -> Vec<Waiting> {
+        self.fetching = false;
+        let Some(ring) = self.ring.as_ref().filter(|ring| ring.top().epoch == position.epoch)
+        else {
+            return Vec::new();
+        };
+        match messages {
+            Some(messages) => {
+                let messages = messages.into_iter().map(|m| (m.offset, m)).collect();
+                self.older = Some(Older { after: position.offset, messages });
+                Vec::new()
+            }
+            None => {
+                let oldest = ring.oldest().next;
+                let in_vain = |w: &mut Waiting| w.recover.is_some_and(|r| r.offset + 1 < oldest);
+                self.waiting.extract_if(.., in_vain).collect()
+            }
+        }
+    }
+
+    /// Whether someone waits for messages that this edge has not seen, or for older ones.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Forgets older messages that nobody waits for any more.
+    pub fn drop_older(&mut self) {
+        if self.waiting.is_empty() {
+            self.older = None;
+        }
+    }
+
+    /// A member leaves.
+    pub fn leave(&mut self, seat: Seat) {
+        let Some(stream) = self.streams.get_mut(seat.stream) else { return };
+        if stream.members.try_remove(seat.member).is_some() {
+            self.members -= 1;
+            if stream.members.is_empty() {
+                stream.clear();
+            }
+        }
+    }
+
+    /// Encodes what is fresh for every form that has members.
+    pub fn encode_fresh(&mut self) {
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh.is_empty() {
+            return;
+        }
+        for stream in self.streams.iter_mut().filter(|stream| !stream.members.is_empty()) {
+            stream.encode(&self.channel, self.offsets, &fresh);
+        }
+    }
+
+    /// Offers every member what it has not had. `write` is given a connection and its segments.
+    /// Returns those who have lost their place, and whether somebody is still behind.
+    pub fn sweep(
+        &mut self,
+        write: &mut dyn FnMut(ConnectionId, &mut dyn Iterator<Item = &Segment>) -> Written,
+    ) -> Swept {
+        let mut swept = Swept::default();
+        for stream in &mut self.streams {
+            let end = stream.end();
+            let mut least = end;
+            let mut lost = Vec::new();
+            for (index, member) in &mut stream.members {
+                if member.cursor == end {
+                    continue;
+                }
+                if member.cursor < stream.first {
+                    lost.push(index);
+                    continue;
+                }
+                let from = (member.cursor - stream.first) as usize;
+                let written = write(member.connection, &mut stream.segments.range(from..));
+                member.cursor += (written.segments as u64).min(end - member.cursor);
+                least = least.min(member.cursor);
+            }
+            for index in lost {
+                swept.lost.push(stream.members.remove(index).connection);
+                self.members -= 1;
+            }
+            stream.drop_until(least);
+            swept.behind |= least < end;
+        }
+        swept
+    }
+
+    /// Offers one member what it has not had. `None` if it has lost its place, and its seat with it.
+    pub fn offer(
+        &mut self,
+        seat: Seat,
+        write: &mut dyn FnMut(ConnectionId, &mut dyn Iterator<Item = &Segment>) -> Written,
+    ) -> Option<Written> {
+        let stream = self.streams.get_mut(seat.stream)?;
+        let end = stream.end();
+        let member = stream.members.get_mut(seat.member)?;
+        if member.cursor == end {
+            return Some(Written { segments: 0, more: true });
+        }
+        if member.cursor < stream.first {
+            stream.members.remove(seat.member);
+            self.members -= 1;
+            return None;
+        }
+        let from = (member.cursor - stream.first) as usize;
+        let written = write(member.connection, &mut stream.segments.range(from..));
+        member.cursor += (written.segments as u64).min(end - member.cursor);
+        Some(written)
+    }
+
+    /// Where the room stands.
+    pub fn top(&self) -> Option<Position> {
+        self.ring.as_ref().map(Ring::top)
+    }
+
+    /// What a waiting client is told it missed: `None` if it must go on waiting, `Some(None)` if it
+    /// did not ask or something is missing for good.
+    fn recovered(&self, waiting: &Waiting, now: Instant) -> Option<Option<Vec<Arc<Message>>>> {
+        let ring = self.ring.as_ref()?;
+        let Some(recover) = waiting.recover else { return Some(None) };
+        let top = ring.top();
+        if recover.epoch.is_some_and(|epoch| epoch != top.epoch) {
+            return Some(None);
+        }
+        let Some(missing) = top.offset.checked_sub(recover.offset) else {
+            // The client is ahead of this edge, which will catch up in a moment, or never.
+            let hopeless = recover.epoch.is_none() || now >= waiting.until;
+            return hopeless.then_some(None);
+        };
+        if missing > HISTORY_MESSAGES_MAX as u64 {
+            return Some(None);
+        }
+        let mut cursor = Cursor { epoch: top.epoch, next: recover.offset + 1 };
+        match ring.read(&mut cursor, HISTORY_MESSAGES_MAX) {
+            Read::Batch(batch) => Some(Some(batch.into_iter().cloned().collect())),
+            Read::CaughtUp => Some(Some(Vec::new())),
+            Read::Behind { oldest } => {
+                let Some(older) = self.older.as_ref().filter(|o| o.after <= recover.offset) else {
+                    return None; // to be fetched
+                };
+                let gap = recover.offset + 1..oldest.next;
+                let messages: Option<Vec<_>> =
+                    gap.map(|offset| older.messages.get(&offset).cloned()).collect();
+                Some(messages.map(|mut messages| {
+                    messages.extend(ring.iter().cloned());
+                    messages
+                }))
+            }
+        }
+    }
+
+    fn seat(&mut self, waiting: &Waiting) -> Seat {
+        self.encode_fresh(); // what came before this client is not for it
+        let found = self
+            .streams
+            .iter()
+            .position(|s| s.form == waiting.form && s.filtered == waiting.filtered);
+        let stream = found.unwrap_or_else(|| {
+            self.streams.push(Stream::new(waiting.form, waiting.filtered));
+            self.streams.len() - 1
+        });
+        let cursor = self.streams[stream].end();
+        let member = Member { connection: waiting.connection, cursor };
+        self.members += 1;
+        Seat { stream, member: self.streams[stream].members.insert(member) }
+    }
+}
+
+/// How a sweep ended.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Connections that have lost their place, and their seat.
+    pub lost: Vec<ConnectionId>,
+    /// Whether some member has not had everything.
+    pub behind: bool,
+}
+
+impl Stream {
+    fn new(form: Form, filtered: bool) -> Self {
+        let (segments, members) = (VecDeque::new(), Slab::new());
+        Self { form, filtered, segments, first: 0, bytes: 0, members }
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.segments.len() as u64
+    }
+
+    fn encode(&mut self, channel: &ChannelName, offsets: bool, items: &[Item]) {
+        let mut rest = items;
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(self.batch_len(rest));
+            rest = after;
+            let mut out = BytesMut::new();
+            self.form.encode(channel, offsets, batch, &mut out);
+            if out.is_empty() {
+                continue;
+            }
+            let first = match &batch[0] {
+                Item::Message(message) => Some(&message.content),
+                Item::Presence { .. } => None,
+            };
+            self.bytes += out.len();
+            self.segments.push_back(Segment {
+                bytes: out.freeze(),
+                operation: first.filter(|_| self.filtered).map(|content| content.operation),
+                speed: first.map_or(0, |content| content.speed),
+                messages: batch.iter().filter(|i| matches!(i, Item::Message(_))).count() as u32,
+            });
+        }
+        while self.bytes > STREAM_BYTES_MAX && self.segments.len() > 1 {
+            self.drop_first();
+        }
+    }
+
+    /// How many of `items` go into one segment: one where members filter or it is paced, else as
+    /// many as fit [`SEGMENT_BODY_BYTES`].
+    fn batch_len(&self, items: &[Item]) -> usize {
+        let mut bytes = 0;
+        let fits = items.iter().take_while(|item| {
+            let Item::Message(message) = item else { return true };
+            let fits = bytes <= SEGMENT_BODY_BYTES && message.content.speed == 0;
+            bytes += message.content.body.len();
+            fits
+        });
+        if self.filtered { 1 } else { fits.count().max(1) }
+    }
+
+    fn drop_until(&mut self, cursor: u64) {
+        while self.first < cursor && !self.segments.is_empty() {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(segment) = self.segments.pop_front() {
+            self.bytes -= segment.bytes.len();
+            self.first += 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.first = self.end();
+        self.segments.clear();
+        self.bytes = 0;
+    }
+}
+
+/// The operations a connection accepts in filtered rooms; `None` accepts all.
+pub fn accepts(accepted: Option<&BTreeSet<i32>>, segment: &Segment) -> bool {
+    match (accepted, segment.operation) {
+        (Some(accepted), Some(operation)) => accepted.contains(&operation),
+        _ => true,
+    }
+}
+
+/// Bytes of bodies that one segment gathers: half of what a socket's default send buffer takes.
+pub const SEGMENT_BODY_BYTES: usize = 32 << 10;
+/// Bytes of one form that are kept for slow members of a room.
+pub const STREAM_BYTES_MAX: usize = 1 << 20;
+/// Messages of a channel that a shard keeps for recovery: what one answer may carry, twice.
+pub const RING_ENTRIES_MAX: usize = 2 * HISTORY_MESSAGES_MAX;
+/// Bytes of them.
+pub const RING_BYTES_MAX: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,564 @@
+//! A shard: the connections that one core faces, the rooms they are in, and what passes between
+//! them and the hub. A machine without I/O; sockets are `io/shard.rs`'s business.
+//!
+//! Invariant: every ask with an id is answered exactly once, unless its connection or its
+//! subscription goes away first; and every seat in a room belongs to one live connection.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::channel::ChannelName;
+use shared::message::{ClientInfo, Message, Position};
+use shared::ring::Cursor;
+use shared::wire::control;
+use slab::Slab;
+
+use crate::hub::News;
+use crate::room::{Admission, ConnectionId, Room, Seat, Segment, Swept, Waiting, Written};
+use crate::session::{Answer, Ask, AskId, Close, Identity, Lost};
+
+/// What a shard wants of the world.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A session must be given its answer.
+    Answer(ConnectionId, AskId, Answer),
+    /// A session has lost a subscription.
+    Lost(ConnectionId, ChannelName, Lost),
+    /// A connection must end after what was written to it.
+    Close(ConnectionId, Close),
+    /// The hub must be told.
+    Hub(ToHub),
+}
+
+/// What a shard tells the hub and asks of it.
+#[derive(Clone, Debug)]
+pub enum ToHub {
+    /// Somebody wants to read a channel, the first one from here.
+    Join(ChannelName, Option<Cursor>),
+    /// Nobody reads it any more.
+    Leave(ChannelName),
+    /// So many clients are in it.
+    Count(ChannelName, u32),
+    /// A client came or left.
+    Presence(ChannelName, bool, ClientInfo),
+    /// An uplink request of a session; the answer comes by [`Shard::handle_response`].
+    Request(ConnectionId, AskId, control::request::Kind),
+    /// Messages after a position; the answer comes by [`Shard::handle_older`].
+    Older(ChannelName, Position),
+    /// A connection logged in with this key: others that have it must end.
+    KeyTaken(String),
+}
+
+#[derive(Debug)]
+struct Client {
+    serial: u64,
+    identity: Identity,
+    subscriptions: Vec<Subscription>,
+    accepted: Option<Box<BTreeSet<i32>>>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    room: usize,
+    /// `None` while it waits.
+    seat: Option<Seat>,
+    presence: Option<Box<ClientInfo>>,
+}
+
+/// The deciding part of a shard.
+#[derive(Debug, Default)]
+pub struct Shard {
+    clients: Slab<Client>,
+    serial_next: u64,
+    rooms: Slab<Room>,
+    by_name: HashMap<ChannelName, usize>,
+    by_key: HashMap<String, ConnectionId>,
+    counted: BTreeSet<usize>,
+    unswept: BTreeSet<usize>,
+    events: VecDeque<Event>,
+    pace: Pace,
+}
+
+impl Shard {
+    /// A connection came.
+    pub fn connect(&mut self) -> ConnectionId {
+        self.serial_next += 1;
+        let serial = self.serial_next;
+        let slot = self.clients.insert(Client {
+            serial,
+            identity: Identity::default(),
+            subscriptions: Vec::new(),
+            accepted: None,
+        });
+        ConnectionId { slot, serial }
+    }
+
+    /// A connection went.
+    pub fn disconnect(&mut self, id: ConnectionId) {
+        if self.client(id).is_none() {
+            return;
+        }
+        let client = self.clients.remove(id.slot);
+        for subscription in client.subscriptions {
+            self.give_up(id, subscription);
+        }
+        if let Some(key) = client.identity.key
+            && self.by_key.get(&key) == Some(&id)
+        {
+            self.by_key.remove(&key);
+        }
+    }
+
+    /// Connections here.
+    pub fn connections(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Rooms here.
+    pub fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Clients in a room over all edges, as far as known here.
+    pub fn online(&self, name: &ChannelName) -> u32 {
+        self.by_name.get(name).map_or(0, |room| self.rooms[*room].online())
+    }
+
+    /// A session asks. `now` bounds how long it may wait.
+    pub fn handle_ask(&mut self, id: ConnectionId, ask: Ask, now: Instant) {
+        match ask {
+            Ask::Identify(identity) => self.identify(id, identity),
+            Ask::Subscribe { id: ask, channel, form, recover, presence, filtered } => {
+                let until = now + RECOVER_TIMEOUT;
+                let waiting = Waiting { connection: id, id: ask, form, filtered, recover, until };
+                self.subscribe(channel, waiting, presence, now);
+            }
+            Ask::Unsubscribe(channel) => self.unsubscribe(id, &channel),
+            Ask::Accept(operations) => {
+                if let Some(client) = self.client_mut(id) {
+                    client.accepted = Some(Box::new(operations));
+                }
+            }
+            Ask::Request { id: ask, request } => {
+                self.events.push_back(Event::Hub(ToHub::Request(id, ask, request)));
+            }
+            Ask::Close(close) => self.events.push_back(Event::Close(id, close)),
+        }
+    }
+
+    /// The upstream answered a session's request, or could not.
+    pub fn handle_response(&mut self, id: ConnectionId, ask: AskId, answer: Answer) {
+        if self.client(id).is_some() {
+            self.events.push_back(Event::Answer(id, ask, answer));
+        }
+    }
+
+    /// The hub tells of a channel.
+    pub fn handle_news(&mut self, news: News, now: Instant) {
+        match news {
+            News::Open { channel, position, offsets, tail } => {
+                let Some(room) = self.room(&channel) else { return };
+                self.rooms[room].handle_open(position, offsets, tail);
+                self.admit_waiting(room, now);
+            }
+            News::Items { channel, items } => {
+                let Some(room) = self.room(&channel) else { return };
+                if self.rooms[room].handle_items(&items) {
+                    self.unswept.insert(room);
+                }
+                self.admit_waiting(room, now);
+            }
+            News::Gap { channel, position } => {
+                let Some(room) = self.room(&channel) else { return };
+                let lost = self.rooms[room].handle_gap(position);
+                self.lose(room, lost);
+                self.admit_waiting(room, now);
+            }
+            News::Refused { channel, code, message, temporary } => {
+                let Some(room) = self.by_name.remove(&channel) else { return };
+                let lost = self.rooms[room].vacate();
+                self.lose(room, lost);
+                for waiting in self.rooms[room].drain_waiting() {
+                    let message = message.clone();
+                    self.fail(room, &waiting, Answer::Failed { code, message, temporary });
+                }
+                self.remove_room(room);
+            }
+            News::Total { channel, count } => {
+                if let Some(room) = self.room(&channel) {
+                    self.rooms[room].handle_total(count);
+                }
+            }
+        }
+    }
+
+    /// The messages after `position` that a room asked for, or `None` if they cannot be had now.
+    pub fn handle_older(
+        &mut self,
+        name: &ChannelName,
+        position: Position,
+        messages: Option<Vec<Arc<Message>>>,
+        now: Instant,
+    ) {
+        let Some(room) = self.room(name) else { return };
+        for waiting in self.rooms[room].handle_older(position, messages) {
+            let message = "history is not available at the moment".to_owned();
+            self.fail(room, &waiting, Answer::Failed { code: 100, message, temporary: true });
+        }
+        self.admit_waiting(room, now);
+    }
+
+    /// A connection of another shard logged in with `key`.
+    pub fn handle_key_taken(&mut self, key: &str) {
+        if let Some(old) = self.by_key.remove(key) {
+            self.events.push_back(Event::Close(old, replaced()));
+        }
+    }
+
+    /// The connections that a back end's command aims at.
+    pub fn matching(&self, target: &control::Target) -> Vec<ConnectionId> {
+        let matches = |identity: &Identity| {
+            if !target.client.is_empty() && identity.client != target.client {
+                return false;
+            }
+            !identity.client.is_empty() && identity.user == target.user
+        };
+        self.clients
+            .iter()
+            .filter(|(_, client)| matches(&client.identity))
+            .map(|(slot, client)| ConnectionId { slot, serial: client.serial })
+            .collect()
+    }
+
+    /// Who a connection is.
+    pub fn identity(&self, id: ConnectionId) -> Option<&Identity> {
+        self.client(id).map(|client| &client.identity)
+    }
+
+    /// The operations a connection accepts in filtered rooms; `None` is all.
+    pub fn accepted(&self, id: ConnectionId) -> Option<&BTreeSet<i32>> {
+        self.client(id)?.accepted.as_deref()
+    }
+
+    /// Called every [`TICK`]: waits end, counts go to the hub, paced rooms go on.
+    pub fn handle_tick(&mut self, now: Instant) {
+        for room in std::mem::take(&mut self.counted) {
+            let Some(room) = self.rooms.get(room) else { continue };
+            let count = ToHub::Count(room.channel().clone(), room.members());
+            self.events.push_back(Event::Hub(count));
+        }
+        let waiting: Vec<usize> = self
+            .rooms
+            .iter()
+            .filter(|(_, room)| room.has_waiting() && room.is_open())
+            .map(|(index, _)| index)
+            .collect();
+        for room in waiting {
+            self.admit_waiting(room, now);
+        }
+        self.pace.handle_tick(now);
+    }
+
+    /// What the world must do next, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next room that has something to write; it is then the caller's to [`Shard::sweep`].
+    pub fn poll_unswept(&mut self) -> Option<usize> {
+        self.unswept.pop_first()
+    }
+
+    /// Encodes what is fresh in a room and offers it to its members.
+    pub fn sweep(
+        &mut self,
+        room: usize,
+        write: &mut dyn FnMut(
+            ConnectionId,
+            Option<&BTreeSet<i32>>,
+            &mut dyn Iterator<Item = &Segment>,
+        ) -> Written,
+    ) {
+        let Some(swept) = self.rooms.get_mut(room).map(|swept| {
+            swept.encode_fresh();
+            let share = swept.share(self.clients.len());
+            let (clients, pace) = (&self.clients, &mut self.pace);
+            swept.sweep(&mut |id, segments| {
+                let accepted = clients.get(id.slot).and_then(|c| c.accepted.as_deref());
+                pace.write(share, segments, &mut |segments| write(id, accepted, segments))
+            })
+        }) else {
+            return;
+        };
+        let Swept { lost, behind } = swept;
+        if behind && self.pace.is_holding() {
+            self.unswept.insert(room);
+        }
+        self.lose(room, lost);
+    }
+
+    /// Offers one connection everything its rooms have for it.
+    pub fn offer(
+        &mut self,
+        id: ConnectionId,
+        write: &mut dyn FnMut(
+            Option<&BTreeSet<i32>>,
+            &mut dyn Iterator<Item = &Segment>,
+        ) -> Written,
+    ) {
+        let Some(client) = self.clients.get(id.slot).filter(|c| c.serial == id.serial) else {
+            return;
+        };
+        let mut lost = Vec::new();
+        for subscription in &client.subscriptions {
+            let Some(seat) = subscription.seat else { continue };
+            let accepted = client.accepted.as_deref();
+            let room = &mut self.rooms[subscription.room];
+            let share = room.share(self.clients.len());
+            let pace = &mut self.pace;
+            let offered = room.offer(seat, &mut |_, segments| {
+                pace.write(share, segments, &mut |segments| write(accepted, segments))
+            });
+            match offered {
+                Some(Written { more: false, .. }) => break,
+                Some(_) => {}
+                None => lost.push(subscription.room),
+            }
+        }
+        for room in lost {
+            self.lose(room, vec![id]);
+        }
+    }
+
+    fn identify(&mut self, id: ConnectionId, identity: Identity) {
+        if let Some(key) = identity.key.clone() {
+            if let Some(old) = self.by_key.insert(key.clone(), id)
+                && old != id
+            {
+                self.events.push_back(Event::Close(old, replaced()));
+            }
+            self.events.push_back(Event::Hub(ToHub::KeyTaken(key)));
+        }
+        if let Some(client) = self.client_mut(id) {
+            client.identity = identity;
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        channel: ChannelName,
+        waiting: Waiting,
+        presence: Option<ClientInfo>,
+        now: Instant,
+    ) {
+        let id = waiting.connection;
+        if self.client(id).is_none() {
+            return;
+        }
+        let room = match self.by_name.get(&channel) {
+            Some(room) => *room,
+            None => {
+                let room = self.rooms.insert(Room::new(channel.clone()));
+                self.by_name.insert(channel.clone(), room);
+                let from = waiting.recover.and_then(|recover| {
+                    Some(Cursor { epoch: recover.epoch?, next: recover.offset + 1 })
+                });
+                self.events.push_back(Event::Hub(ToHub::Join(channel, from)));
+                room
+            }
+        };
+        let subscription = Subscription { room, seat: None, presence: presence.map(Box::new) };
+        if let Some(client) = self.client_mut(id) {
+            client.subscriptions.push(subscription);
+        }
+        self.admit(room, waiting, now);
+        self.fetch_older(room);
+    }
+
+    fn unsubscribe(&mut self, id: ConnectionId, channel: &ChannelName) {
+        let Some(room) = self.room(channel) else { return };
+        if let Some(subscription) = self.take_subscription(id, room) {
+            self.give_up(id, subscription);
+        }
+    }
+
+    fn admit_waiting(&mut self, room: usize, now: Instant) {
+        for waiting in self.rooms[room].take_waiting() {
+            self.admit(room, waiting, now);
+        }
+        self.fetch_older(room);
+        self.rooms[room].drop_older();
+    }
+
+    fn admit(&mut self, room: usize, waiting: Waiting, now: Instant) {
+        let (id, ask) = (waiting.connection, waiting.id);
+        let Admission::Seated(seat, subscribed) = self.rooms[room].admit(waiting, now) else {
+            return;
+        };
+        self.counted.insert(room);
+        // Whoever sat here before has had, or will get, what was fresh: it is encoded by now.
+        self.unswept.insert(room);
+        let channel = self.rooms[room].channel().clone();
+        let Some(client) = self.client_mut(id) else { return };
+        let mut joined = None;
+        if let Some(subscription) = client.subscriptions.iter_mut().find(|s| s.room == room) {
+            subscription.seat = Some(seat);
+            joined = subscription.presence.clone();
+        }
+        self.events.push_back(Event::Answer(id, ask, Answer::Subscribed(subscribed)));
+        if let Some(info) = joined {
+            self.events.push_back(Event::Hub(ToHub::Presence(channel, true, *info)));
+        }
+    }
+
+    fn fetch_older(&mut self, room: usize) {
+        if let Some(position) = self.rooms[room].wants_older() {
+            let channel = self.rooms[room].channel().clone();
+            self.events.push_back(Event::Hub(ToHub::Older(channel, position)));
+        }
+    }
+
+    /// Tells connections that they have lost their seats in a room.
+    fn lose(&mut self, room: usize, lost: Vec<ConnectionId>) {
+        for id in lost {
+            let Some(subscription) = self.take_subscription(id, room) else { continue };
+            let channel = self.rooms[room].channel().clone();
+            if let Some(info) = subscription.presence {
+                let left = ToHub::Presence(channel.clone(), false, *info);
+                self.events.push_back(Event::Hub(left));
+            }
+            self.counted.insert(room);
+            self.events.push_back(Event::Lost(id, channel, Lost::Gap));
+        }
+        self.leave_if_empty(room);
+    }
+
+    fn fail(&mut self, room: usize, waiting: &Waiting, answer: Answer) {
+        self.take_subscription(waiting.connection, room);
+        self.events.push_back(Event::Answer(waiting.connection, waiting.id, answer));
+    }
+
+    fn take_subscription(&mut self, id: ConnectionId, room: usize) -> Option<Subscription> {
+        let client = self.client_mut(id)?;
+        let index = client.subscriptions.iter().position(|s| s.room == room)?;
+        Some(client.subscriptions.swap_remove(index))
+    }
+
+    fn give_up(&mut self, id: ConnectionId, subscription: Subscription) {
+        let room = subscription.room;
+        match subscription.seat {
+            Some(seat) => {
+                self.rooms[room].leave(seat);
+                self.counted.insert(room);
+                if let Some(info) = subscription.presence {
+                    let channel = self.rooms[room].channel().clone();
+                    let left = ToHub::Presence(channel, false, *info);
+                    self.events.push_back(Event::Hub(left));
+                }
+            }
+            None => self.rooms[room].forget(id),
+        }
+        self.leave_if_empty(room);
+    }
+
+    fn leave_if_empty(&mut self, room: usize) {
+        let Some(channel) = self.rooms.get(room).filter(|room| room.is_empty()).map(Room::channel)
+        else {
+            return;
+        };
+        let channel = channel.clone();
+        // A refused channel has left the hub already.
+        if self.by_name.remove(&channel).is_some() {
+            self.events.push_back(Event::Hub(ToHub::Count(channel.clone(), 0)));
+            self.events.push_back(Event::Hub(ToHub::Leave(channel)));
+            self.remove_room(room);
+        }
+    }
+
+    fn remove_room(&mut self, room: usize) {
+        self.rooms.try_remove(room);
+        self.counted.remove(&room);
+        self.unswept.remove(&room);
+    }
+
+    fn room(&self, name: &ChannelName) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    fn client(&self, id: ConnectionId) -> Option<&Client> {
+        self.clients.get(id.slot).filter(|client| client.serial == id.serial)
+    }
+
+    fn client_mut(&mut self, id: ConnectionId) -> Option<&mut Client> {
+        self.clients.get_mut(id.slot).filter(|client| client.serial == id.serial)
+    }
+}
+
+fn replaced() -> Close {
+    Close {
+        code: 3503,
+        reason: "another connection logged in with this key".to_owned(),
+        blame: crate::session::Blame::Peer,
+    }
+}
+
+/// How many paced writes a shard may make: a broadcast with a speed goes to so many connections a
+/// second and no more.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+    elapsed: Duration,
+    /// Paced writes made since the last tick, and whether one was held back.
+    spent: f64,
+    holding: bool,
+}
+
+impl Pace {
+    fn handle_tick(&mut self, now: Instant) {
+        let since = self.last.map_or(TICK, |last| now.saturating_duration_since(last));
+        self.elapsed = since.min(4 * TICK);
+        self.last = Some(now);
+        self.spent = 0.0;
+        self.holding = false;
+    }
+
+    fn is_holding(&self) -> bool {
+        self.holding
+    }
+
+    /// Writes segments up to the first paced one that must wait. `share` is this shard's part of
+    /// all connections.
+    fn write(
+        &mut self,
+        share: f64,
+        segments: &mut dyn Iterator<Item = &Segment>,
+        write: &mut dyn FnMut(&mut dyn Iterator<Item = &Segment>) -> Written,
+    ) -> Written {
+        let mut held = false;
+        let (elapsed, spent) = (self.elapsed.as_secs_f64(), &mut self.spent);
+        let mut allowed = segments.take_while(|segment| {
+            if segment.speed > 0 {
+                let budget = (f64::from(segment.speed) * share * elapsed).max(1.0);
+                if *spent + 1.0 > budget {
+                    held = true;
+                    return false;
+                }
+                *spent += 1.0;
+            }
+            true
+        });
+        let written = write(&mut allowed);
+        self.holding |= held;
+        written
+    }
+}
+
+/// How often a shard's slow business is looked after.
+pub const TICK: Duration = Duration::from_millis(100);
+/// How long a client that is ahead of this edge, or needs older messages, waits for its answer:
+/// within the 5 s after which SDKs give up.
+pub const RECOVER_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests;
