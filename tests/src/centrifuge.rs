@@ -201,3 +201,72 @@ impl Client {
 }
 
 const PATH: &str = "/connection/websocket";
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio_websockets::{CloseCode, ServerBuilder};
+
+    use super::*;
+
+    type Server = WebSocketStream<TcpStream>;
+
+    /// A client and the server's end of its connection.
+    async fn pair() -> (Client, Server) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let accept = async {
+            let (stream, _) = listener.accept().await?;
+            Ok(ServerBuilder::new().accept(stream).await?.1)
+        };
+        tokio::try_join!(Client::open(address), accept).expect("a connection")
+    }
+
+    async fn received(server: &mut Server) -> String {
+        let message = server.next().await.expect("open").expect("a frame");
+        message.as_text().expect("text").to_owned()
+    }
+
+    #[tokio::test]
+    async fn replies_are_found_by_id_and_pushes_keep_their_order() {
+        let (mut client, mut server) = pair().await;
+        let frame = [
+            r#"{"push":{"channel":"c","pub":{"data":1,"offset":1}}}"#,
+            r#"{"id":2,"rpc":{"data":{}}}"#,
+            r#"{"push":{"channel":"c","pub":{"data":2,"offset":2}}}"#,
+            r#"{"id":1,"error":{"code":105,"message":"already subscribed"}}"#,
+        ];
+        server.send(Message::text(frame.join("\n"))).await.expect("sent");
+        assert_eq!(client.refusal("subscribe", json!({ "channel": "c" })).await.expect("105"), 105);
+        assert_eq!(client.ask("rpc", json!({})).await.expect("a result"), json!({ "data": {} }));
+        assert_eq!(client.publication().await.expect("the first")["data"], 1);
+        assert_eq!(client.publication().await.expect("the second")["data"], 2);
+        let sent = [received(&mut server).await, received(&mut server).await];
+        assert_eq!(sent, [r#"{"id":1,"subscribe":{"channel":"c"}}"#, r#"{"id":2,"rpc":{}}"#]);
+    }
+
+    #[tokio::test]
+    async fn pings_are_answered_and_not_seen() {
+        let (mut client, mut server) = pair().await;
+        let frame = "{}\n{\"push\":{\"channel\":\"c\",\"pub\":{\"data\":7}}}";
+        server.send(Message::text(frame)).await.expect("sent");
+        assert_eq!(client.publication().await.expect("a push")["data"], 7);
+        assert_eq!(received(&mut server).await, "{}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_line_is_an_error_as_it_is_for_the_sdk() {
+        let (mut client, mut server) = pair().await;
+        server.send(Message::text("")).await.expect("sent");
+        client.push().await.expect_err("JSON.parse of nothing throws");
+    }
+
+    #[tokio::test]
+    async fn a_close_is_told_with_code_and_reason() {
+        let (client, mut server) = pair().await;
+        let code = CloseCode::try_from(3501).expect("a code");
+        server.send(Message::close(Some(code), "bad request")).await.expect("sent");
+        let closed = client.closed().await.expect("closed");
+        assert_eq!(closed, Closed { code: 3501, reason: "bad request".to_owned() });
+    }
+}

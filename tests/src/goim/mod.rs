@@ -170,3 +170,84 @@ impl Client {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::SinkExt;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_websockets::{Message, ServerBuilder, WebSocketStream};
+
+    use super::*;
+
+    async fn tcp() -> (Client, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let accept = async { Ok(listener.accept().await?.0) };
+        tokio::try_join!(Client::tcp(address), accept).expect("a connection")
+    }
+
+    async fn websocket() -> (Client, WebSocketStream<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let accept = async {
+            let (stream, _) = listener.accept().await?;
+            Ok(ServerBuilder::new().accept(stream).await?.1)
+        };
+        tokio::try_join!(Client::websocket(address, "/sub"), accept).expect("a connection")
+    }
+
+    fn push(body: &'static str) -> Vec<u8> {
+        Frame { version: 1, operation: 1000, sequence: 0, body: body.into() }.encode()
+    }
+
+    fn reply(operation: i32, sequence: i32) -> Vec<u8> {
+        Frame::request(operation, sequence, "").encode()
+    }
+
+    #[tokio::test]
+    async fn pushes_around_a_reply_are_kept_in_order() {
+        let (mut client, mut server) = tcp().await;
+        let bytes = [push("one"), reply(operation::AUTH_REPLY, 1), push("two")].concat();
+        server.write_all(&bytes).await.expect("sent");
+        client.login(&Login::default()).await.expect("logged in");
+        assert_eq!(client.push().await.expect("one").body, "one");
+        assert_eq!(client.push().await.expect("two").body, "two");
+        drop(server);
+        client.closed().await.expect("closed");
+    }
+
+    #[tokio::test]
+    async fn a_reply_with_another_sequence_is_an_error() {
+        let (mut client, mut server) = tcp().await;
+        server.write_all(&reply(operation::AUTH_REPLY, 2)).await.expect("sent");
+        client.login(&Login::default()).await.expect_err("sequence 1 was due");
+    }
+
+    #[tokio::test]
+    async fn an_envelope_on_tcp_is_an_error() {
+        let (mut client, mut server) = tcp().await;
+        let envelope = Frame::request(operation::RAW, 0, push("nested"));
+        server.write_all(&envelope.encode()).await.expect("sent");
+        client.push().await.expect_err("operation 9");
+    }
+
+    #[tokio::test]
+    async fn pushes_on_websocket_come_in_an_envelope() {
+        let (mut client, mut server) = websocket().await;
+        let envelope = Frame::request(operation::RAW, 0, [push("one"), push("two")].concat());
+        server.send(Message::binary(envelope.encode())).await.expect("sent");
+        assert_eq!(client.push().await.expect("one").body, "one");
+        assert_eq!(client.push().await.expect("two").body, "two");
+        server.send(Message::binary(push("bare"))).await.expect("sent");
+        client.push().await.expect_err("a push without its envelope");
+    }
+
+    #[tokio::test]
+    async fn two_frames_in_one_websocket_message_are_an_error() {
+        let (mut client, mut server) = websocket().await;
+        let two = [reply(operation::SUB_REPLY, 1), reply(operation::SUB_REPLY, 2)].concat();
+        server.send(Message::binary(two)).await.expect("sent");
+        client.receive().await.expect_err("goim's clients read the first only");
+    }
+}
