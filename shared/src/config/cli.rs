@@ -15,7 +15,7 @@ pub const EXIT_CONFIGURATION: u8 = 64;
 /// Flags of every binary; flatten them into its own.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
-    /// TOML file to read; also the environment variable PREFIX_CONFIG
+    /// TOML file to read; the variable `LINECAST_<SERVICE>_CONFIG` can name it too
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Sets one key, over the file and the environment; may be repeated
@@ -82,12 +82,13 @@ fn layers(
     prefix: &str,
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Layers {
-    let config_variable = format!("{prefix}_CONFIG");
+    let start = format!("{prefix}_");
+    let config_variable = format!("{start}CONFIG");
     let mut layers = Layers::new(prefix);
     let mut config = args.config.clone();
     let mut variables = Vec::new();
     for (name, value) in environment {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(prefix)) else {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(&start)) else {
             continue;
         };
         if name == config_variable {
@@ -125,6 +126,72 @@ fn say(answer: Result<String, String>) -> ExitCode {
         Err(text) => {
             let _ = writeln!(std::io::stderr(), "{text}");
             ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sample(u16);
+
+    impl Configure for Sample {
+        fn read(reader: &mut Reader) -> Self {
+            Self(reader.value("port", 7400, "a port"))
+        }
+    }
+
+    fn port(args: &Args, environment: &[(&str, &str)]) -> Result<u16, String> {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        let config = resolve::<Sample>(layers(args, "LINECAST_T", environment), read_file);
+        config.map(|config| config.0).map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn the_file_is_named_by_flag_or_environment() {
+        let folder = std::env::temp_dir();
+        let file = |name: &str, port: u16| {
+            let path = folder.join(format!("linecast-cli-{}-{name}.toml", std::process::id()));
+            std::fs::write(&path, format!("port = {port}")).unwrap();
+            path
+        };
+        let (first, second) = (file("first", 1), file("second", 2));
+        let variable = [("LINECAST_T_CONFIG", second.to_str().unwrap()), ("LINECAST_TX", "1")];
+        assert_eq!(port(&Args::default(), &[]), Ok(7400));
+        assert_eq!(port(&Args::default(), &variable), Ok(2));
+        let flag = Args { config: Some(first.clone()), ..Args::default() };
+        assert_eq!(port(&flag, &variable), Ok(1));
+        let flags = Args { set: vec!["port=3".to_owned()], ..flag };
+        assert_eq!(port(&flags, &variable), Ok(3));
+        for path in [first, second] {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_a_fault_among_others() {
+        let args = Args {
+            config: Some(PathBuf::from("/nowhere/linecast.toml")),
+            set: vec!["port=x".to_owned()],
+            ..Args::default()
+        };
+        let faults = port(&args, &[]).unwrap_err();
+        assert!(faults.contains("2 faults"), "{faults}");
+        assert!(faults.contains("file /nowhere/linecast.toml"), "{faults}");
+    }
+
+    #[test]
+    fn only_plain_loading_runs() {
+        let plain = load::<Sample>(&Args::default(), "LINECAST_T");
+        assert!(matches!(plain, Outcome::Run(Sample(7400))));
+        for args in [
+            Args { check: true, ..Args::default() },
+            Args { print_config: true, ..Args::default() },
+            Args { reference: true, ..Args::default() },
+            Args { set: vec!["prot=1".to_owned()], ..Args::default() },
+        ] {
+            assert!(matches!(load::<Sample>(&args, "LINECAST_T"), Outcome::Exit(_)), "{args:?}");
         }
     }
 }

@@ -111,3 +111,56 @@ impl Admin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use bytes::Bytes;
+    use http_body_util::BodyExt;
+    use hyper::HeaderMap;
+
+    use super::super::http::Query;
+    use super::*;
+
+    async fn ask(admin: &Admin, method: Method, path: &str) -> (StatusCode, String) {
+        let request = Request {
+            method,
+            path: path.to_owned(),
+            query: Query::default(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            peer: default_address(1),
+        };
+        let response = admin.answer(request).await;
+        let status = response.status();
+        let Ok(body) = response.into_body().collect().await;
+        (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn common_paths_and_those_of_the_service_are_answered() {
+        let ready = Arc::new(AtomicBool::new(false));
+        let state = Arc::clone(&ready);
+        let admin =
+            Admin::new(Telemetry::new("edge"), move || match state.load(Ordering::Relaxed) {
+                true => Readiness::Ready,
+                false => Readiness::NotReady("no line to an origin".to_owned()),
+            })
+            .with_routes(|request| {
+                (request.path == "/debug/rooms").then_some(async { text(StatusCode::OK, "rooms") })
+            });
+        let get = |path| ask(&admin, Method::GET, path);
+        assert_eq!(get("/metrics").await, (StatusCode::OK, "# EOF\n".to_owned()));
+        assert_eq!(get("/healthz").await.0, StatusCode::OK);
+        let (status, body) = get("/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains("no line to an origin"), "{body}");
+        ready.store(true, Ordering::Relaxed);
+        assert_eq!(get("/readyz").await.0, StatusCode::OK);
+        assert_eq!(get("/debug/rooms").await, (StatusCode::OK, "rooms".to_owned()));
+        assert_eq!(get("/absent").await.0, StatusCode::NOT_FOUND);
+        let (status, _) = ask(&admin, Method::POST, "/metrics").await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+}

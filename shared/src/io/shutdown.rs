@@ -46,25 +46,29 @@ impl Shutdown {
         // The sender lives as long as self does, so waiting cannot fail.
         let _ = self.state.subscribe().wait_for(|triggered| *triggered).await;
     }
+}
 
-    /// Triggers on SIGINT or SIGTERM. A second signal ends the process at once, for the operator
-    /// who does not want to wait.
-    pub async fn on_signals(self) -> io::Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        for count in 0.. {
-            let name = tokio::select! {
-                _ = interrupt.recv() => "SIGINT",
-                _ = terminate.recv() => "SIGTERM",
-            };
-            if count > 0 {
-                tracing::warn!(signal = name, "second signal: ending at once");
-                std::process::exit(1);
-            }
-            tracing::info!(signal = name, "ending");
-            self.trigger();
+/// Runs a service to its end, triggering `shutdown` on SIGINT or SIGTERM. A second signal ends the
+/// process at once, for the operator who does not want to wait.
+pub async fn with_signals<T>(
+    shutdown: Shutdown,
+    service: impl Future<Output = T>,
+) -> io::Result<T> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::pin!(service);
+    loop {
+        let name = tokio::select! {
+            result = service.as_mut() => return Ok(result),
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        if shutdown.is_triggered() {
+            tracing::warn!(signal = name, "ending at once");
+            std::process::exit(1);
         }
-        Ok(())
+        tracing::info!(signal = name, "ending");
+        shutdown.trigger();
     }
 }
 
@@ -109,7 +113,7 @@ impl Tasks {
     }
 
     /// Watches the tasks until the shutdown is triggered, then waits for them, and aborts those
-    /// that are still running after `grace`.
+    /// that are still running after `grace`. Every task is expected to watch the shutdown.
     pub async fn run(mut self, grace: Duration) -> Result<(), TaskFailed> {
         let shutdown = self.shutdown.clone();
         loop {

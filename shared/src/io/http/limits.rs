@@ -49,8 +49,8 @@ impl Default for Limits {
     }
 }
 
-/// hyper's least buffer: a smaller bound on the head could not be kept.
-const HEAD_BYTES_MIN: ByteSize = ByteSize::kib(8);
+/// Browsers with their cookies send heads of a few KiB: a smaller bound would turn people away.
+const HEAD_BYTES_MIN: ByteSize = ByteSize::kib(4);
 
 impl Limits {
     /// Reads the bounds from the section `section`, with `defaults` where nothing is set.

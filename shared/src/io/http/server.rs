@@ -36,6 +36,9 @@ use crate::io::shutdown::Shutdown;
 /// connection stays in the queue, so trying at once again would only spin.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// The least buffer that hyper works with.
+const HYPER_BUFFER_MIN: usize = 8192;
+
 /// What a listener counts. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -288,7 +291,7 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(limits.idle_deadline)
             .max_header_size(head_bytes_max)
-            .max_buf_size(head_bytes_max)
+            .max_buf_size(head_bytes_max.max(HYPER_BUFFER_MIN))
             .serve_connection(TokioIo::new(guarded), service);
         tokio::pin!(connection);
         let result = tokio::select! {

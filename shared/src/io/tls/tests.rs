@@ -15,10 +15,12 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
+use crate::io::http::{Limits, Metrics, Server, StatusCode, text};
 use crate::io::shutdown::Shutdown;
 
 /// Longer than any test should take: reaching it is the failure.
@@ -114,10 +116,19 @@ async fn meet(
     client: &Nodes,
     expects: &[Role],
 ) -> Result<(NodeName, NodeName), String> {
+    let (server, client) = (server.quic_server(accepts), client.quic_client(expects));
+    meet_with(&server.unwrap(), &client.unwrap()).await
+}
+
+/// The same with configurations that have met before.
+async fn meet_with(
+    server: &quinn::ServerConfig,
+    client: &quinn::ClientConfig,
+) -> Result<(NodeName, NodeName), String> {
     let any = "127.0.0.1:0".parse().unwrap();
-    let listening = quinn::Endpoint::server(server.quic_server(accepts).unwrap(), any).unwrap();
+    let listening = quinn::Endpoint::server(server.clone(), any).unwrap();
     let calling = quinn::Endpoint::client(any).unwrap();
-    let config = client.quic_client(expects).unwrap();
+    let config = client.clone();
     let address = listening.local_addr().unwrap();
 
     let mut tasks = JoinSet::new();
@@ -194,13 +205,15 @@ async fn a_removed_ca_is_refused_from_the_next_connection_on() {
     let edge_files = folder.node("edge.e1.linecast", &old, &both);
     let edge = Nodes::load(&edge_files).unwrap();
     let chain = [CertificateDer::from_pem_file(&edge_files.certificate).unwrap()];
-    meet(&origin, &[Role::Edge], &edge, &[Role::Origin]).await.unwrap();
+    let server = origin.quic_server(&[Role::Edge]).unwrap();
+    let client = edge.quic_client(&[Role::Origin]).unwrap();
+    meet_with(&server, &client).await.unwrap();
     assert!(origin.still_trusts(&chain));
 
     std::fs::write(&files.ca, new.pem()).unwrap();
     assert!(origin.reload().unwrap());
     assert!(!origin.reload().unwrap(), "nothing changed since");
-    meet(&origin, &[Role::Edge], &edge, &[Role::Origin]).await.unwrap_err();
+    meet_with(&server, &client).await.unwrap_err();
     assert!(!origin.still_trusts(&chain));
     assert!(!origin.still_trusts(&[]));
 }
@@ -212,11 +225,13 @@ async fn a_revoked_certificate_is_refused_on_either_side() {
     let mut files = folder.node("origin.o1.linecast", &ca, &ca.pem());
     files.revoked = Some(folder.write("revoked.pem", &ca.revoke(999)));
     let origin = Nodes::load(&files).unwrap();
-    meet(&origin, &[Role::Edge], &edge, &[Role::Origin]).await.unwrap();
+    let server = origin.quic_server(&[Role::Edge]).unwrap();
+    let client = edge.quic_client(&[Role::Origin]).unwrap();
+    meet_with(&server, &client).await.unwrap();
 
     folder.write("revoked.pem", &ca.revoke(1));
     assert!(origin.reload().unwrap());
-    meet(&origin, &[Role::Edge], &edge, &[Role::Origin]).await.unwrap_err();
+    meet_with(&server, &client).await.unwrap_err();
     let refused = meet(&edge, &[Role::Origin], &origin, &[Role::Edge]).await.unwrap_err();
     assert!(refused.contains("Revoked"), "{refused}");
 }
@@ -227,6 +242,8 @@ async fn a_broken_file_keeps_the_old_state() {
     let files = folder.node("origin.o1.linecast", &ca, &ca.pem());
     let origin = Nodes::load(&files).unwrap();
     let edge = Nodes::load(&folder.node("edge.e1.linecast", &ca, &ca.pem())).unwrap();
+    let server = origin.quic_server(&[Role::Edge]).unwrap();
+    let client = edge.quic_client(&[Role::Origin]).unwrap();
     let failed = || {
         let mut registry = Registry::default();
         origin.register(&mut registry);
@@ -248,7 +265,7 @@ async fn a_broken_file_keeps_the_old_state() {
         assert!(origin.reload().is_err(), "{broken}");
         assert!(!origin.reload().unwrap(), "a bad state is reported once");
         assert!(failed());
-        meet(&origin, &[Role::Edge], &edge, &[Role::Origin]).await.unwrap();
+        meet_with(&server, &client).await.unwrap();
     }
     std::fs::remove_file(&files.certificate).unwrap();
     assert!(matches!(origin.reload(), Err(TlsError::Read { .. })));
@@ -262,11 +279,8 @@ async fn a_broken_file_keeps_the_old_state() {
     assert_eq!(origin.name().name, "o2");
 }
 
-/// A TLS handshake over TCP with a listener for clients: the chain that the client was shown.
-async fn shown_to_client(
-    server: Arc<rustls::ServerConfig>,
-    ca: &Ca,
-) -> Vec<CertificateDer<'static>> {
+/// What a client uses that trusts `ca` alone.
+fn client_of(ca: &Ca) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap()).unwrap();
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
@@ -275,6 +289,14 @@ async fn shown_to_client(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// A TLS handshake with a listener for clients: the chain that the client was shown.
+async fn shown_to_client(
+    server: Arc<rustls::ServerConfig>,
+    ca: &Ca,
+) -> Vec<CertificateDer<'static>> {
     let (near, far) = tokio::io::duplex(16 * 1024);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -283,7 +305,7 @@ async fn shown_to_client(
         stream.shutdown().await.unwrap();
     });
     let name = ServerName::try_from("live.example.com").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, near).await.unwrap();
+    let mut stream = TlsConnector::from(client_of(ca)).connect(name, near).await.unwrap();
     let mut received = String::new();
     stream.read_to_string(&mut received).await.unwrap();
     assert_eq!(received, "hello");
@@ -310,4 +332,41 @@ async fn a_listener_for_clients_follows_its_files() {
     tokio::time::timeout(PATIENCE, changed).await.expect("the new certificate is never shown");
     shutdown.trigger();
     tasks.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_http_listener_speaks_tls_within_its_deadline() {
+    let (folder, ca) = (Folder::new(), Ca::new());
+    let (certificate, key) = ca.issue("live.example.com", 1);
+    let certificates = ClientFacing::load(
+        &folder.write("chain.pem", &certificate),
+        &folder.write("key.pem", &key),
+    );
+    let metrics = Metrics::default();
+    let server = Server {
+        limits: Limits { head_deadline: Duration::from_millis(500), ..Limits::default() },
+        tls: Some(certificates.unwrap().server_config(&[b"http/1.1"]).unwrap()),
+        metrics: metrics.clone(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(server.serve(listener, Shutdown::new(), async |_| text(StatusCode::OK, "hello")));
+
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("live.example.com").unwrap();
+    let mut stream = TlsConnector::from(client_of(&ca)).connect(name, stream).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut received = String::new();
+    stream.read_to_string(&mut received).await.unwrap();
+    assert!(received.ends_with("hello"), "{received}");
+
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let closing = silent.read_to_string(&mut received);
+    let _ = tokio::time::timeout(PATIENCE, closing).await.expect("a silent peer is not closed");
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let mut counters = String::new();
+    encode(&mut counters, &registry).unwrap();
+    assert!(counters.contains("{reason=\"tls_deadline\"} 1"), "{counters}");
 }
