@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod http;
+pub mod line;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

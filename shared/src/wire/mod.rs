@@ -13,6 +13,3 @@ pub mod control {
 
 /// The version of this protocol, said in the hello; a peer of another version is refused.
 pub const PROTOCOL_VERSION: u32 = 1;
-
-/// ALPN of a line.
-pub const ALPN: &[u8] = b"linecast/1";
