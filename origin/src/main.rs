@@ -1,2 +1,2 @@
-//! TBD
+//! The origin, see the library beside it.
 fn main() {}

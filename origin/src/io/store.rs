@@ -1,0 +1,535 @@
+//! The store on disk: opening it without believing it, loading channels, reading runs.
+//!
+//! Writing is the business of [`super::writer`] alone.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use shared::channel::ChannelName;
+use shared::message::{Epoch, Message};
+use shared::namespace::Options;
+use shared::ring::Weigh;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::channel::{KeysAt, Restored, State, is_over, run_of};
+use crate::limits::{JOURNAL_BYTES_MAX, RING_BYTES_MAX, RING_MESSAGES_MAX};
+use crate::log::record::{self, Damaged, Head, Mark, Meta};
+use crate::log::witness::{UNKNOWN_BOOT, Verdict, Witness};
+use crate::log::{key, record::Store as StoreRecord};
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be made or read.
+    #[error("cannot use data folder {folder}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("data folder {0} is in use by another origin")]
+    Locked(PathBuf),
+    /// It was written by another version.
+    #[error("the store in {folder} has format {found}; this version reads format {expected}")]
+    Format {
+        /// The folder.
+        folder: PathBuf,
+        /// The format it has.
+        found: u32,
+        /// The format of this version.
+        expected: u32,
+    },
+    /// The library underneath cannot read it, or a record of it is damaged.
+    #[error("the store in {folder} is damaged ({reason}); {REMEDY}")]
+    Damaged {
+        /// The folder.
+        folder: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// Acknowledged commits are not there.
+    #[error(
+        "the store in {folder} is missing {missing} acknowledged commits \
+         (it should go up to commit {expected}); {REMEDY}"
+    )]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+        /// How many.
+        missing: u64,
+        /// The last commit there should be.
+        expected: u64,
+    },
+}
+
+const REMEDY: &str = "restore it from a copy, or start with store.accept_loss = true (flag \
+    --accept-loss), which sets it aside and gives every channel a new epoch, so that clients \
+    learn of the loss";
+
+impl OpenError {
+    /// Whether the operator may decide to go on without what was lost.
+    fn is_loss(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Missing { .. })
+    }
+}
+
+/// Why a channel could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A record does not pass its checksum.
+    #[error(transparent)]
+    Record(#[from] Damaged),
+    /// Messages that should be there are not.
+    #[error("message {0} is missing")]
+    Hole(u64),
+    /// The library underneath failed.
+    #[error("{0}")]
+    Library(#[from] fjall::Error),
+}
+
+/// The open store. Clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) database: Database,
+    pub(super) space: Keyspace,
+    /// Grows when messages that only the operating system had may be gone.
+    pub(super) generation: u64,
+    salt: Arc<AtomicU64>,
+}
+
+/// What the writer goes on from.
+pub struct Progress {
+    pub(super) head: Head,
+    /// Kept marks, oldest first: their commit and its bytes.
+    pub(super) marks: VecDeque<(u64, u64)>,
+    pub(super) witness: WitnessFile,
+}
+
+/// Where the store is and what may be done to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The data folder.
+    pub folder: PathBuf,
+    /// Set a damaged store aside and start anew.
+    pub accept_loss: bool,
+}
+
+/// A channel as it was found.
+pub struct Loaded {
+    pub(super) state: State,
+    /// Records of a former life of the channel, to be removed.
+    pub(super) stale: Vec<Vec<u8>>,
+}
+
+impl Store {
+    /// Opens the store, or makes a new one where there is none.
+    pub fn open(place: &Place) -> Result<(Self, Progress), OpenError> {
+        let folder = &place.folder;
+        let failed = |source| OpenError::Folder { folder: folder.clone(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        match Self::open_in(folder) {
+            Err(error) if error.is_loss() && place.accept_loss => {
+                let aside = set_aside(folder).map_err(failed)?;
+                tracing::error!(
+                    %error, aside = %aside.display(),
+                    "ACCEPTING THE LOSS: the store was set aside, every channel gets a new epoch"
+                );
+                Self::open_in(folder)
+            }
+            result => result,
+        }
+    }
+
+    fn open_in(folder: &Path) -> Result<(Self, Progress), OpenError> {
+        let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
+        let damaged = |reason: String| OpenError::Damaged { folder: folder.to_owned(), reason };
+        let path = folder.join("store");
+        let (mut witness_file, witness) = WitnessFile::open(folder).map_err(failed)?;
+        if witness.is_none() && is_half_made(&path) {
+            std::fs::remove_dir_all(&path).map_err(failed)?;
+        }
+        // The library asserts some of what a damaged store breaks.
+        let opened = catch_unwind(AssertUnwindSafe(|| open_database(&path)));
+        let (database, space) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(fjall::Error::Locked)) => return Err(OpenError::Locked(folder.to_owned())),
+            Ok(Err(fjall::Error::Io(source)))
+                if !matches!(
+                    source.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+                ) && !is_damage_of_files(&path, &source) =>
+            {
+                return Err(failed(source));
+            }
+            Ok(Err(error)) => return Err(damaged(error.to_string())),
+            Err(_) => return Err(damaged("the library gave up while it read it".to_owned())),
+        };
+        let record = match get(&space, key::STORE, StoreRecord::decode).map_err(said(damaged))? {
+            Some(record) if record.format != StoreRecord::FORMAT => {
+                return Err(OpenError::Format {
+                    folder: folder.to_owned(),
+                    found: record.format,
+                    expected: StoreRecord::FORMAT,
+                });
+            }
+            record => record,
+        };
+        let head = get(&space, key::HEAD, Head::decode).map_err(said(damaged))?;
+        let head = match (record, head, witness) {
+            (Some(_), Some(head), _) => head,
+            // A crash between making the folders and the first records leaves this behind.
+            (None, None, None) => Head::NONE,
+            (None, None, Some(witness)) if witness.commit == 0 => Head::NONE,
+            (None, None, Some(witness)) => {
+                return Err(missing(folder, witness.commit, witness.commit));
+            }
+            _ => return Err(damaged("its first records are gone".to_owned())),
+        };
+        let marks = read_marks(&space, head).map_err(|error| match error {
+            MarksError::Gap(count) => missing(folder, count, head.commit),
+            MarksError::Read(error) => damaged(error.to_string()),
+        })?;
+        let boot = boot();
+        let verdict = match witness {
+            Some(witness) => witness.judge(head.commit, boot),
+            None if head.commit == 0 => Verdict::Whole,
+            None => {
+                tracing::warn!("the store has no readable witness; losses at its end go unnoticed");
+                Verdict::Restarted
+            }
+        };
+        let restarted = match verdict {
+            Verdict::Whole => false,
+            Verdict::Restarted => true,
+            Verdict::Missing { expected, found } => {
+                return Err(missing(folder, expected - found, expected));
+            }
+        };
+        let record = match record {
+            Some(record) if restarted => {
+                tracing::warn!(
+                    "the machine restarted without an orderly end: channels with \
+                     durability = \"os\" get new epochs"
+                );
+                StoreRecord { generation: record.generation + 1, ..record }
+            }
+            Some(record) => record,
+            None => {
+                StoreRecord { format: StoreRecord::FORMAT, generation: 0, salt: rand::random() }
+            }
+        };
+        let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&space, key::STORE, record.encode(key::STORE));
+        batch.insert(&space, key::HEAD, head.encode(key::HEAD));
+        batch.commit().map_err(|error| damaged(error.to_string()))?;
+        witness_file.note(&Witness {
+            commit: head.commit,
+            synced: head.commit,
+            closed: false,
+            boot,
+        });
+        let salt = Arc::new(AtomicU64::new(record.salt));
+        let store = Self { database, space, generation: record.generation, salt };
+        Ok((store, Progress { head, marks, witness: witness_file }))
+    }
+
+    /// Reads everything that is known of a channel.
+    pub fn load(
+        &self,
+        channel: &ChannelName,
+        options: &Options,
+        now_ms: u64,
+    ) -> Result<Loaded, ReadError> {
+        let meta_key = key::meta(channel);
+        let Some(meta) = get(&self.space, &meta_key, Meta::decode)? else {
+            let meta = self.first_meta(channel);
+            let state = State::new(meta, options.clone(), Restored::default());
+            return Ok(Loaded { state, stale: Vec::new() });
+        };
+        if meta.volatile && meta.generation != self.generation {
+            // The operating system may have lost messages of this life that readers have seen.
+            let epoch = Epoch::from_random(meta.epoch.number() ^ rand::random_range(1..u32::MAX));
+            let meta = Meta { epoch, ..self.first_meta(channel) };
+            let mut stale = Vec::new();
+            for prefix in [key::runs(channel), key::keys_of(channel)] {
+                for entry in self.space.prefix(prefix) {
+                    stale.push(entry.key()?.to_vec());
+                }
+            }
+            let state = State::new(meta, options.clone(), Restored::default());
+            return Ok(Loaded { state, stale });
+        }
+        let mut restored = Restored::default();
+        self.load_runs(channel, &meta, &mut restored)?;
+        for entry in self.space.prefix(key::keys_of(channel)) {
+            let (name, value) = entry.into_inner()?;
+            let keys = record::decode_keys(&name, &value)?;
+            let (Some(time_ms), Some(commit)) =
+                (key::keys_time_ms(&name), key::commit_sequence(&name))
+            else {
+                return Err(Damaged.into());
+            };
+            restored.keys_at.push(KeysAt { time_ms, commit });
+            if !is_over(time_ms, now_ms) {
+                restored.keys.extend(keys.into_iter().map(|(hash, at)| (hash, at, time_ms)));
+            }
+        }
+        Ok(Loaded { state: State::new(meta, options.clone(), restored), stale: Vec::new() })
+    }
+
+    /// Reads messages from offset `from` on up to offset `to`, both within what the channel keeps:
+    /// at most `limit` of them, at most `bytes_max` of them after the first.
+    pub fn read(
+        &self,
+        channel: &ChannelName,
+        epoch: Epoch,
+        from: u64,
+        to: u64,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Arc<Message>>, ReadError> {
+        let mut messages: Vec<Arc<Message>> = Vec::new();
+        let (mut next, mut bytes) = (from, 0);
+        let range = key::run(channel, epoch, from)..=key::run(channel, epoch, u64::MAX);
+        for entry in self.space.range(range) {
+            let (name, value) = entry.into_inner()?;
+            for message in record::decode_run(&name, &value)? {
+                if message.offset < next {
+                    continue;
+                }
+                if message.offset > to || messages.len() >= limit {
+                    return Ok(messages);
+                }
+                if message.offset != next {
+                    return Err(ReadError::Hole(next));
+                }
+                bytes += message.weight();
+                if bytes > bytes_max && !messages.is_empty() {
+                    return Ok(messages);
+                }
+                next += 1;
+                messages.push(Arc::new(message));
+            }
+        }
+        if next <= to && messages.len() < limit { Err(ReadError::Hole(next)) } else { Ok(messages) }
+    }
+
+    /// Reads up to `limit` metas after the one of key `after`, in the order of their keys.
+    pub fn metas(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> fjall::Result<Vec<(Vec<u8>, Result<Meta, Damaged>)>> {
+        let from = after.map_or_else(|| key::METAS.to_vec(), |after| [after, &[0]].concat());
+        let mut metas = Vec::new();
+        for entry in self.space.range(from..key::METAS_END.to_vec()).take(limit) {
+            let (name, value) = entry.into_inner()?;
+            metas.push((name.to_vec(), Meta::decode(&name, &value)));
+        }
+        Ok(metas)
+    }
+
+    /// Gives channels that are created from now on other epochs than before. Takes effect at once,
+    /// before whatever else the batch does.
+    pub(super) fn change_salt(&self, batch: &mut OwnedWriteBatch) {
+        let salt = rand::random();
+        self.salt.store(salt, Ordering::SeqCst);
+        let record = StoreRecord { format: StoreRecord::FORMAT, generation: self.generation, salt };
+        batch.insert(&self.space, key::STORE, record.encode(key::STORE));
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0)
+    }
+
+    /// The meta of a channel that nobody has published to: the same each time it is asked for, so
+    /// that readers keep their place although nothing is written.
+    fn first_meta(&self, channel: &ChannelName) -> Meta {
+        let hash = xxh3_64_with_seed(channel.as_str().as_bytes(), self.salt.load(Ordering::SeqCst));
+        Meta {
+            epoch: Epoch::from_random((hash >> 32) as u32),
+            top: 0,
+            first: 1,
+            oldest: 1,
+            time_ms: 0,
+            generation: self.generation,
+            volatile: false,
+        }
+    }
+
+    fn load_runs(
+        &self,
+        channel: &ChannelName,
+        meta: &Meta,
+        restored: &mut Restored,
+    ) -> Result<(), ReadError> {
+        let mut tail: VecDeque<Arc<Message>> = VecDeque::new();
+        let mut tail_bytes = 0;
+        let mut next = None;
+        let range =
+            key::run(channel, meta.epoch, meta.oldest)..=key::run(channel, meta.epoch, u64::MAX);
+        for entry in self.space.range(range) {
+            let (name, value) = entry.into_inner()?;
+            let run: Vec<Arc<Message>> =
+                record::decode_run(&name, &value)?.into_iter().map(Arc::new).collect();
+            let (Some(first), Some(summary)) = (run.first(), run_of(&run)) else {
+                return Err(Damaged.into());
+            };
+            // Before what readers may see, some runs may be gone and others not yet.
+            let wanted = next.filter(|next| *next > meta.first).unwrap_or(meta.first);
+            if summary.last >= meta.first && first.offset > wanted {
+                return Err(ReadError::Hole(wanted));
+            }
+            next = Some(summary.last + 1);
+            restored.runs.push(summary);
+            for message in run {
+                if message.offset >= meta.first {
+                    tail_bytes += message.weight();
+                    tail.push_back(message);
+                }
+            }
+            while tail.len() > RING_MESSAGES_MAX || tail_bytes > RING_BYTES_MAX && tail.len() > 1 {
+                tail_bytes -= tail.pop_front().map_or(0, |message| message.weight());
+            }
+        }
+        let found = next.map_or(meta.first - 1, |next| next - 1).max(meta.first - 1);
+        if found < meta.top {
+            return Err(ReadError::Hole(found + 1));
+        }
+        if found > meta.top {
+            return Err(Damaged.into());
+        }
+        restored.tail = tail.into();
+        Ok(())
+    }
+}
+
+/// The witness beside the store.
+pub(super) struct WitnessFile {
+    file: File,
+    failing: bool,
+}
+
+impl WitnessFile {
+    fn open(folder: &Path) -> io::Result<(Self, Option<Witness>)> {
+        let path = folder.join("witness");
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let witness = match Witness::decode(&bytes) {
+            Ok(witness) => Some(witness),
+            Err(_) if bytes.is_empty() => None,
+            Err(_) => {
+                tracing::warn!("the store's witness is damaged and is not asked");
+                None
+            }
+        };
+        Ok((Self { file, failing: false }, witness))
+    }
+
+    /// Notes how far the store has come. A failure is logged once and does not stop the store: the
+    /// witness then asks for less than it could.
+    pub(super) fn note(&mut self, witness: &Witness) {
+        match self.file.write_all_at(&witness.encode(), 0) {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::error!(%error, "cannot write the store's witness");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The number of this run of the machine.
+pub(super) fn boot() -> u64 {
+    std::fs::read("/proc/sys/kernel/random/boot_id")
+        .map_or(UNKNOWN_BOOT, |id| xxh3_64_with_seed(&id, 0))
+}
+
+fn open_database(path: &Path) -> fjall::Result<(Database, Keyspace)> {
+    let database = Database::builder(path)
+        .manual_journal_persist(true)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .worker_threads(2)
+        .open()?;
+    let space = database.keyspace("log", KeyspaceCreateOptions::default)?;
+    Ok((database, space))
+}
+
+/// Whether a process died while it made the store for the first time.
+fn is_half_made(path: &Path) -> bool {
+    path.exists() && !path.join("version").exists() && !path.join("1.jnl").exists()
+}
+
+/// A file that the store says it has and the folder has not: not a matter of the folder's state,
+/// such as its permissions.
+fn is_damage_of_files(path: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && path.exists()
+}
+
+fn get<T>(
+    space: &Keyspace,
+    key: &[u8],
+    decode: impl Fn(&[u8], &[u8]) -> Result<T, Damaged>,
+) -> Result<Option<T>, ReadError> {
+    match space.get(key)? {
+        Some(value) => Ok(Some(decode(key, &value)?)),
+        None => Ok(None),
+    }
+}
+
+enum MarksError {
+    /// So many commits left no mark.
+    Gap(u64),
+    Read(ReadError),
+}
+
+/// Reads the marks of the newest commits and checks that each commit left one.
+fn read_marks(space: &Keyspace, head: Head) -> Result<VecDeque<(u64, u64)>, MarksError> {
+    let read = |error: fjall::Error| MarksError::Read(error.into());
+    let mut marks = VecDeque::new();
+    for entry in space.range(key::commit(head.oldest_mark)..=key::commit(head.commit)) {
+        let (name, value) = entry.into_inner().map_err(read)?;
+        let mark = Mark::decode(&name, &value).map_err(|error| MarksError::Read(error.into()))?;
+        marks.push_back((key::commit_sequence(&name).unwrap_or(0), mark.bytes));
+    }
+    let expected = (head.commit + 1).saturating_sub(head.oldest_mark);
+    match expected - marks.len() as u64 {
+        0 => Ok(marks),
+        gap => Err(MarksError::Gap(gap)),
+    }
+}
+
+fn missing(folder: &Path, missing: u64, expected: u64) -> OpenError {
+    OpenError::Missing { folder: folder.to_owned(), missing, expected }
+}
+
+fn said(damaged: impl Fn(String) -> OpenError) -> impl FnOnce(ReadError) -> OpenError {
+    move |error| damaged(error.to_string())
+}
+
+/// Moves the store out of the way, with its witness.
+fn set_aside(folder: &Path) -> io::Result<PathBuf> {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+    let aside = folder.join(format!("set-aside-{now}-{:04x}", rand::random::<u16>()));
+    std::fs::create_dir(&aside)?;
+    for name in ["store", "witness"] {
+        let path = folder.join(name);
+        if path.try_exists()? {
+            std::fs::rename(path, aside.join(name))?;
+        }
+    }
+    Ok(aside)
+}

@@ -1,0 +1,55 @@
+//! Every bound of the origin alone, with the sum behind it. Those that other crates share are in
+//! [`shared::limits`].
+
+use std::time::Duration;
+
+/// Bytes of one run: large enough that a record's own cost (some 60 bytes) does not matter, small
+/// enough that reading one message does not read much else.
+pub const RUN_BYTES_MAX: usize = 64 << 10;
+
+/// Messages one commit takes at most: at 100,000 a second 40 ms, so that no publisher waits long
+/// behind others.
+pub const COMMIT_MESSAGES_MAX: usize = 4096;
+
+/// Bytes of bodies one commit takes at most: about 50 ms of a disk that writes 160 MB/s.
+pub const COMMIT_BYTES_MAX: usize = 8 << 20;
+
+/// Removals that ride on one commit: as many as keep up with it, few enough not to slow it.
+pub const COMMIT_REMOVALS_MAX: usize = 512;
+
+/// KiB of publishes that may wait for their commit; more publishers wait for room.
+pub const PENDING_KIB_MAX: u32 = 64 << 10;
+
+/// Messages an origin keeps of a channel in memory, however long its history: 10 s at 400 a second,
+/// which is what an edge that was away catches up from.
+pub const RING_MESSAGES_MAX: usize = 4096;
+
+/// Bytes an origin keeps of a channel in memory, however large its history.
+pub const RING_BYTES_MAX: usize = 4 << 20;
+
+/// How long messages are kept at least, whatever a namespace's history says, so that an edge whose
+/// lines are all down for a moment misses nothing.
+pub const KEPT_AT_LEAST: Duration = Duration::from_secs(30);
+
+/// Idempotency keys remembered in one channel: 14,000 a second for five minutes, 250 MB.
+pub const KEYS_MAX: usize = 1 << 22;
+
+/// Bytes of commits whose marks are kept. Whatever is older has long been moved from the store's
+/// journals (128 MiB at most) into its tables.
+pub const MARKED_BYTES_MIN: u64 = 512 << 20;
+
+/// Bytes of journals the store keeps before it moves them into tables.
+pub const JOURNAL_BYTES_MAX: u64 = 128 << 20;
+
+/// Commands of back ends that a line's session may lag behind before it must start anew.
+pub const COMMANDS_MAX: usize = 4096;
+
+/// Channels one call of the API may name.
+pub const API_CHANNELS_MAX: usize = 10_000;
+
+/// Commands one batch of the API may hold.
+pub const API_COMMANDS_MAX: usize = 10_000;
+
+const _: () = assert!(MARKED_BYTES_MIN > 2 * JOURNAL_BYTES_MAX);
+const _: () = assert!(COMMIT_BYTES_MAX < (PENDING_KIB_MAX as usize) << 10);
+const _: () = assert!(RUN_BYTES_MAX < COMMIT_BYTES_MAX);
