@@ -4,6 +4,7 @@
 //! here is handed to every client, so a slip in one edge's configuration must not become everybody's
 //! broken answer. A report is taken whole or refused with the name of the field.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use geo_data::{Carrier, Position, Region};
@@ -96,6 +97,23 @@ impl Edge {
     /// The first listener that speaks `transport`.
     pub fn endpoint(&self, transport: Transport) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.transport == transport)
+    }
+
+    /// Takes the report that the node named `peer` sent; an entry of `weights` outranks the weight
+    /// that an edge reports of itself.
+    pub fn admit(
+        report: &control::Report,
+        peer: &str,
+        weights: &BTreeMap<String, f64>,
+    ) -> Result<Self, ReportError> {
+        if report.edge != peer {
+            return Err(fault("edge", &report.edge, "the name in the edge's certificate"));
+        }
+        let mut edge = Self::from_report(report)?;
+        if let Some(weight) = weights.get(peer) {
+            edge.weight = *weight;
+        }
+        Ok(edge)
     }
 
     /// Reads a report. Listeners of transports that this svrlist does not know are left out, so
@@ -264,6 +282,15 @@ mod tests {
         assert_eq!(refused(|report| report.endpoints.clear()), "endpoints");
         assert_eq!(refused(|report| report.endpoints[0].port = 70_000), "endpoints.port");
         assert_eq!(refused(|report| report.endpoints[0].host = "a/b".to_owned()), "endpoints.host");
+    }
+
+    #[test]
+    fn an_edge_speaks_for_itself_and_the_operator_has_the_last_word() {
+        let report = report("bj-1", "110000", "telecom");
+        let weights = BTreeMap::from([("bj-1".to_owned(), 2.5)]);
+        assert_eq!(Edge::admit(&report, "bj-1", &weights).unwrap().weight, 2.5);
+        assert_eq!(Edge::admit(&report, "bj-1", &BTreeMap::new()).unwrap().weight, 1.0);
+        assert_eq!(Edge::admit(&report, "bj-2", &weights).unwrap_err().field, "edge");
     }
 
     #[test]

@@ -10,9 +10,21 @@
 //!
 //! Everything but [`io`] decides without waiting, and can be read and tested without a socket.
 
+pub mod answer;
+pub mod ask;
+pub mod config;
 pub mod edge;
 #[cfg(test)]
 mod fixture;
+pub mod goim;
 pub mod io;
+pub mod metrics;
+pub mod overview;
+pub mod pages;
 pub mod ranking;
 pub mod registry;
+pub mod site;
+pub mod token;
+
+pub use config::Config;
+pub use io::{RunError, launch, run};

@@ -16,16 +16,10 @@ use crate::edge::Edge;
 /// All edges that were ever heard of, and the list last made from them.
 #[derive(Debug, Default)]
 pub struct Registry {
-    known: BTreeMap<Arc<str>, Known>,
+    known: BTreeMap<Arc<str>, Listed>,
     list: Arc<List>,
     /// Whether a report came in since the list was made.
     changed: bool,
-}
-
-#[derive(Debug)]
-struct Known {
-    edge: Arc<Edge>,
-    heard: Instant,
 }
 
 /// The edges that may be handed to clients, at one moment.
@@ -34,9 +28,18 @@ pub struct List {
     /// Counts lists; a new number means that something may differ.
     pub generation: u64,
     /// The edges, by name.
-    pub edges: Vec<Arc<Edge>>,
+    pub edges: Vec<Listed>,
     /// Whether nobody reports any more and this is the last state known.
     pub stale: bool,
+}
+
+/// An edge on the list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The edge.
+    pub edge: Arc<Edge>,
+    /// When it last reported, as of the making of the list.
+    pub heard: Instant,
 }
 
 impl Registry {
@@ -44,7 +47,7 @@ impl Registry {
     /// tick: an edge that is new, or that began or stopped draining.
     pub fn handle_report(&mut self, edge: Edge, now: Instant) -> Option<Arc<List>> {
         let name = Arc::clone(&edge.name);
-        let known = Known { edge: Arc::new(edge), heard: now };
+        let known = Listed { edge: Arc::new(edge), heard: now };
         let draining = known.edge.draining;
         let before = self.known.insert(name, known);
         self.changed = true;
@@ -59,8 +62,8 @@ impl Registry {
     /// The first report after nobody was heard: everyone in the list gets as long as after a report
     /// of its own, or the first edge to come back would get every client for a while.
     fn hear_again(&mut self, now: Instant) {
-        for edge in &self.list.edges {
-            if let Some(known) = self.known.get_mut(&edge.name) {
+        for listed in &self.list.edges {
+            if let Some(known) = self.known.get_mut(&listed.edge.name) {
                 known.heard = now;
             }
         }
@@ -75,9 +78,8 @@ impl Registry {
         if !stale {
             self.known.retain(|_, known| known.heard + FORGOTTEN_AFTER > now);
         }
-        let heard = |known: &&Known| known.heard + SILENT_AFTER > reference;
-        let listed = self.known.values().filter(heard).map(|known| Arc::clone(&known.edge));
-        let edges: Vec<Arc<Edge>> = listed.collect();
+        let heard = self.known.values().filter(|known| known.heard + SILENT_AFTER > reference);
+        let edges: Vec<Listed> = heard.cloned().collect();
         let same =
             !self.changed && stale == self.list.stale && edges.len() == self.list.edges.len();
         if same {
@@ -92,13 +94,6 @@ impl Registry {
     /// The list last made.
     pub fn list(&self) -> Arc<List> {
         Arc::clone(&self.list)
-    }
-
-    /// How long ago each known edge was heard, also those no longer listed.
-    pub fn silences(&self, now: Instant) -> impl Iterator<Item = (&Edge, Duration)> {
-        self.known
-            .values()
-            .map(move |known| (&*known.edge, now.saturating_duration_since(known.heard)))
     }
 }
 
@@ -140,7 +135,7 @@ mod tests {
         fn names(&mut self, at_s: u64) -> (Vec<String>, bool) {
             self.registry.handle_tick(self.start + Duration::from_secs(at_s));
             let list = self.registry.list();
-            (list.edges.iter().map(|edge| edge.name.to_string()).collect(), list.stale)
+            (list.edges.iter().map(|listed| listed.edge.name.to_string()).collect(), list.stale)
         }
     }
 
@@ -167,7 +162,7 @@ mod tests {
         leaving.draining = true;
         let now = world.start + Duration::from_secs(2);
         let list = world.registry.handle_report(leaving, now).unwrap();
-        assert!(list.edges[0].draining);
+        assert!(list.edges[0].edge.draining);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -40,7 +41,7 @@ impl Paths {
     fn stamps(&self) -> Stamps {
         [&self.own, &self.city, &self.isp, &self.asn].map(|path| {
             let metadata = fs::metadata(path.as_deref()?).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
+            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
         })
     }
 }
@@ -72,10 +73,11 @@ fn read(path: &Path) -> io::Result<Result<Vec<u8>, u64>> {
     Ok(Ok(bytes))
 }
 
-/// Time of change and length of each file, or `None` where it cannot be had.
-type Stamps = [Option<(SystemTime, u64)>; 4];
+/// Time of change, length and inode of each file, or `None` where it cannot be had.
+type Stamps = [Option<(SystemTime, u64, u64)>; 4];
 
-/// Notices by time of change and length that a file was replaced.
+/// Notices by time of change, length and inode that a file was replaced; its hundred megabytes are
+/// not compared.
 #[derive(Debug)]
 pub struct Watch {
     paths: Paths,

@@ -3,3 +3,268 @@
     clippy::disallowed_methods,
     reason = "io/ is where the crate touches clocks, dice and tasks"
 )]
+
+mod places;
+mod reports;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use geo_data::database::OpenError;
+use geo_data::io::Watch;
+use quinn::Endpoint;
+use shared::config::cli::{self, Outcome};
+use shared::io::admin::{Admin, Readiness};
+use shared::io::http::{Request, Server};
+use shared::io::line::{self, LineError};
+use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, with_signals};
+use shared::io::telemetry::{self, Telemetry};
+use shared::io::tls::{ClientFacing, Nodes, POLL_PERIOD, Role, TlsError};
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+
+use crate::config::{Config, PREFIX};
+use crate::metrics::Metrics;
+use crate::registry::{List, Registry, TICK};
+use crate::site::{Moment, Site};
+
+/// Why a svrlist could not start, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address could not be listened on.
+    #[error("cannot listen on {address} for {what}")]
+    Listen {
+        /// What for.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why: most often it is taken.
+        #[source]
+        source: io::Error,
+    },
+    /// A place database was refused.
+    #[error("cannot use the place databases")]
+    Places(#[from] OpenError),
+    /// Certificates were refused.
+    #[error("cannot use the certificates")]
+    Tls(#[from] TlsError),
+    /// The line endpoint could not be opened.
+    #[error("cannot open the line endpoint")]
+    Line(#[from] LineError),
+    /// A task without which this is no svrlist ended.
+    #[error(transparent)]
+    Task(#[from] TaskFailed),
+}
+
+/// The registry and the site that answers by it, changed together.
+#[derive(Debug)]
+struct Desk {
+    registry: Mutex<Registry>,
+    site: Site,
+    metrics: Metrics,
+}
+
+impl Desk {
+    /// Tells the registry something and puts a new list into force if that makes one.
+    fn tell(&self, tell: impl FnOnce(&mut Registry, Instant) -> Option<Arc<List>>) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_stale = self.site.list().stale;
+        if let Some(list) = tell(&mut registry, Instant::now()) {
+            self.metrics.listed(&list);
+            match (was_stale, list.stale) {
+                (false, true) => tracing::warn!("no edge reports any more: the last list stays"),
+                (true, false) => tracing::info!("edges report again"),
+                _ => {}
+            }
+            self.site.set_list(list);
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.site.list().edges.is_empty() {
+            Readiness::NotReady("no edge has reported yet".to_owned())
+        } else {
+            Readiness::Ready
+        }
+    }
+}
+
+/// Does what the arguments ask for: most often runs a svrlist until SIGINT or SIGTERM.
+pub fn launch(args: &cli::Args) -> ExitCode {
+    let config = match cli::load::<Config>(args, PREFIX) {
+        Outcome::Run(config) => config,
+        Outcome::Exit(code) => return code,
+    };
+    telemetry::start_log(&config.log);
+    let ended = Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
+        let shutdown = Shutdown::new();
+        runtime.block_on(with_signals(shutdown.clone(), run(config, shutdown)))
+    });
+    let failure: Box<dyn Error> = match ended {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => error.into(),
+        Err(error) => error.into(),
+    };
+    tracing::error!(error = &*failure, "svrlist failed");
+    ExitCode::FAILURE
+}
+
+/// Runs a svrlist until the shutdown.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
+    Svrlist::open(config).await?.serve(shutdown).await
+}
+
+/// A svrlist with everything bound and opened, about to serve: a mistake ends the start and not the
+/// service.
+#[derive(Debug)]
+pub struct Svrlist {
+    telemetry: Telemetry,
+    desk: Arc<Desk>,
+    nodes: Nodes,
+    endpoint: Endpoint,
+    weights: BTreeMap<String, f64>,
+    places: Watch,
+    places_poll: Duration,
+    admin: TcpListener,
+    http: TcpListener,
+    https: Option<(TcpListener, ClientFacing)>,
+    server: Server,
+}
+
+/// Where a svrlist can be reached; of interest where it was told to take any free port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Clients, HTTP.
+    pub listen: SocketAddr,
+    /// Operators, HTTP.
+    pub admin: SocketAddr,
+    /// Edges, UDP.
+    pub line: SocketAddr,
+}
+
+impl Svrlist {
+    /// Opens certificates, databases and sockets.
+    pub async fn open(config: Config) -> Result<Self, RunError> {
+        let telemetry = Telemetry::new("svrlist");
+        let metrics = Metrics::default();
+        let server = Server { limits: config.limits, ..Server::default() };
+        let nodes = Nodes::load(&config.node)?;
+        telemetry.register(|registry| {
+            metrics.register(registry);
+            server.metrics.register(registry);
+            nodes.register(registry);
+        });
+        let (places, databases) = open_places(config.places).await?;
+        let https = match config.tls {
+            Some(tls) => Some((
+                bind("clients over TLS", tls.listen).await?,
+                ClientFacing::load(&tls.certificate, &tls.key)?,
+            )),
+            None => None,
+        };
+        let site = Site::new(config.answers, databases, metrics.clone());
+        Ok(Self {
+            telemetry,
+            desk: Arc::new(Desk { registry: Mutex::default(), site, metrics }),
+            endpoint: line::answering(config.line, &nodes, &[Role::Edge])?,
+            nodes,
+            weights: config.weights,
+            places,
+            places_poll: config.places_poll,
+            admin: bind("admin", config.admin).await?,
+            http: bind("clients", config.listen).await?,
+            https,
+            server,
+        })
+    }
+
+    /// The addresses as bound; `None` should the system not say.
+    pub fn addresses(&self) -> Option<Addresses> {
+        Some(Addresses {
+            listen: self.http.local_addr().ok()?,
+            admin: self.admin.local_addr().ok()?,
+            line: self.endpoint.local_addr().ok()?,
+        })
+    }
+
+    /// Serves until the shutdown.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), RunError> {
+        if let Some(Addresses { listen, admin, line }) = self.addresses() {
+            tracing::info!(%listen, %admin, %line, "svrlist is up");
+        }
+        let mut tasks = Tasks::new(shutdown.clone());
+        let desk = self.desk;
+        if let Some((listener, facing)) = self.https {
+            let server =
+                Server { tls: Some(facing.server_config(&[b"http/1.1"])?), ..self.server.clone() };
+            let serving = serve(server, listener, Arc::clone(&desk), shutdown.clone());
+            tasks.spawn_essential("https", serving);
+            let shutdown = shutdown.clone();
+            let watching = async move { facing.watch(POLL_PERIOD, shutdown).await };
+            tasks.spawn("certificate watch", watching);
+        }
+        let serving = serve(self.server, self.http, Arc::clone(&desk), shutdown.clone());
+        tasks.spawn_essential("http", serving);
+        let readiness = {
+            let desk = Arc::clone(&desk);
+            move || desk.readiness()
+        };
+        let admin = Admin::new(self.telemetry, readiness);
+        tasks.spawn_essential("admin", admin.serve(self.admin, shutdown.clone()));
+        let nodes = self.nodes.clone();
+        let intake = reports::Intake { desk: Arc::clone(&desk), nodes, weights: self.weights };
+        tasks.spawn_essential("reports", intake.run(self.endpoint, shutdown.clone()));
+        tasks.spawn_essential("tick", tick(Arc::clone(&desk), shutdown.clone()));
+        let watching = places::watch(self.places, desk, self.places_poll, shutdown.clone());
+        tasks.spawn_essential("place watch", watching);
+        let watching = async move { self.nodes.watch(POLL_PERIOD, shutdown).await };
+        tasks.spawn("node certificate watch", watching);
+        Ok(tasks.run(GRACE).await?)
+    }
+}
+
+async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown: Shutdown) {
+    let answer = move |request: Request| {
+        let desk = Arc::clone(&desk);
+        async move {
+            let now = Moment { monotonic: Instant::now(), calendar: SystemTime::now() };
+            desk.site.answer(&request, now)
+        }
+    };
+    server.serve(listener, shutdown, answer).await;
+}
+
+async fn tick(desk: Arc<Desk>, shutdown: Shutdown) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.triggered() => return,
+            _ = interval.tick() => desk.tell(|registry, now| registry.handle_tick(now)),
+        }
+    }
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { what, address, source })
+}
+
+/// Opening verifies whole files, which takes a while: not on a thread that serves.
+async fn open_places(paths: geo_data::io::Paths) -> Result<(Watch, geo_data::Databases), RunError> {
+    let opened = tokio::task::spawn_blocking(move || Watch::open(paths)).await;
+    match opened {
+        Ok(opened) => Ok(opened?),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// How long tasks may take to end.
+const GRACE: Duration = Duration::from_secs(6);
+
+#[cfg(test)]
+mod tests;

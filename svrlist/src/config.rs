@@ -1,0 +1,290 @@
+//! The configuration of a svrlist: every key, its default and what it means.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use geo_data::io::Paths;
+use ipnet::IpNet;
+use shared::config::{Configure, Reader, Secret};
+use shared::io::http::Limits;
+use shared::io::telemetry::LogConfig;
+use shared::io::tls::NodeFiles;
+
+use crate::answer::{Backoff, Pace};
+
+/// The environment variables of this binary start so.
+pub const PREFIX: &str = "LINECAST_SVRLIST";
+
+/// Everything a svrlist is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients ask, over HTTP.
+    pub listen: SocketAddr,
+    /// Where clients ask, over HTTPS.
+    pub tls: Option<Tls>,
+    /// What the client-facing listeners allow.
+    pub limits: Limits,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    /// Where edges report: UDP, QUIC.
+    pub line: SocketAddr,
+    /// This node's certificate.
+    pub node: NodeFiles,
+    /// The place databases.
+    pub places: Paths,
+    /// How often the place databases are looked at for a change.
+    pub places_poll: Duration,
+    /// What answers say.
+    pub answers: Answers,
+    /// Weights that replace those edges report, by edge.
+    pub weights: BTreeMap<String, f64>,
+    /// Log lines.
+    pub log: LogConfig,
+}
+
+/// The HTTPS listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The PEM chain.
+    pub certificate: PathBuf,
+    /// Its PEM key.
+    pub key: PathBuf,
+}
+
+/// What answers say, and whose word about a client's address is taken.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// Proxies whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// When clients ask again.
+    pub ttl: Duration,
+    /// Heartbeat of goim clients.
+    pub heartbeat: Duration,
+    /// Heartbeats that may be missed.
+    pub heartbeat_max: u32,
+    /// Waiting between attempts.
+    pub backoff: Backoff,
+    /// The `domain` of goim's answer.
+    pub goim_domain: Option<String>,
+    /// Signs cell tokens; without it there are none.
+    pub token_secret: Option<Secret>,
+    /// How long a cell token holds.
+    pub token_lifetime: Duration,
+}
+
+impl Answers {
+    /// The part that every answer repeats.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            heartbeat: self.heartbeat.as_secs(),
+            heartbeat_max: self.heartbeat_max,
+            backoff: self.backoff,
+        }
+    }
+}
+
+impl Configure for Config {
+    fn read(reader: &mut Reader) -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listen = reader.value("listen", loopback(7500), "address where clients ask, HTTP");
+        let admin = reader.value("admin", loopback(7509), "address for operators: metrics, health");
+        let line = reader.value("line.listen", loopback(7508), "UDP address where edges report");
+        let defaults = Limits { connections_per_address_max: 1_000, ..Limits::default() };
+        Self {
+            listen,
+            tls: read_tls(reader),
+            limits: Limits::read(reader, "http", defaults),
+            admin,
+            line,
+            node: NodeFiles {
+                ca: reader.required("node.ca", "ca.pem".into(), "private CA of the nodes, PEM"),
+                certificate: reader.required(
+                    "node.certificate",
+                    "svrlist.pem".into(),
+                    "this node's certificate chain, PEM",
+                ),
+                key: reader.required("node.key", "svrlist.key".into(), "its key, PEM"),
+                revoked: reader.optional("node.revoked", "revocation lists of the CA, PEM"),
+            },
+            places: Paths {
+                own: reader.optional("place.own", "our own (region, carrier) database, MMDB"),
+                city: reader.optional("place.city", "GeoIP2 or GeoLite2 City database, MMDB"),
+                isp: reader.optional("place.isp", "GeoIP2 ISP database, MMDB"),
+                asn: reader.optional("place.asn", "GeoLite2 ASN database, MMDB"),
+            },
+            places_poll: reader.ranged(
+                "place.poll",
+                Duration::from_secs(10),
+                Duration::from_millis(100)..=Duration::from_secs(86_400),
+                "how often the databases are looked at for a change",
+            ),
+            answers: read_answers(reader),
+            weights: read_weights(reader),
+            log: LogConfig::read(reader),
+        }
+    }
+}
+
+fn read_tls(reader: &mut Reader) -> Option<Tls> {
+    let listen = reader.optional("tls.listen", "address where clients ask, HTTPS");
+    let certificate = reader.optional("tls.certificate", "certificate chain for it, PEM");
+    let key = reader.optional("tls.key", "its key, PEM");
+    match (listen, certificate, key) {
+        (Some(listen), Some(certificate), Some(key)) => Some(Tls { listen, certificate, key }),
+        (None, None, None) => None,
+        _ => {
+            reader.fault("tls.listen", "needs tls.certificate and tls.key, and they need it");
+            None
+        }
+    }
+}
+
+fn read_answers(reader: &mut Reader) -> Answers {
+    let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
+    let max_delay = reader.ranged(
+        "backoff.max_delay",
+        Duration::from_secs(300),
+        seconds(1, 3_600),
+        "longest wait of a client before it connects again",
+    );
+    let base_delay = reader.ranged(
+        "backoff.base_delay",
+        Duration::from_secs(3),
+        seconds(1, 3_600),
+        "first wait of a client before it connects again",
+    );
+    if base_delay > max_delay {
+        reader.fault("backoff.base_delay", "must not exceed backoff.max_delay");
+    }
+    Answers {
+        trusted_proxies: reader.list(
+            "trusted_proxies",
+            Vec::new(),
+            "networks of proxies whose X-Forwarded-For is believed",
+        ),
+        ttl: reader.ranged(
+            "ttl",
+            Duration::from_secs(45),
+            seconds(1, 3_600),
+            "when clients ask again; each is told up to 30 % more or less",
+        ),
+        heartbeat: reader.ranged(
+            "heartbeat",
+            Duration::from_secs(240),
+            seconds(1, 3_600),
+            "how often goim clients send a heartbeat",
+        ),
+        heartbeat_max: reader.ranged(
+            "heartbeat_max",
+            2,
+            1..=100,
+            "heartbeats a goim client may miss before the edge closes",
+        ),
+        backoff: Backoff {
+            max_delay: max_delay.as_secs(),
+            base_delay: base_delay.as_secs(),
+            factor: reader.ranged("backoff.factor", 1.8, 1.0..=10.0, "growth from wait to wait"),
+            jitter: reader.ranged(
+                "backoff.jitter",
+                0.3,
+                0.0..=1.0,
+                "share of each wait that is random",
+            ),
+        },
+        goim_domain: reader.optional("goim.domain", "domain in goim's answer; else the best host"),
+        token_secret: reader.secret("token.secret", "signs cell tokens; without it there are none"),
+        token_lifetime: reader.ranged(
+            "token.lifetime",
+            Duration::from_secs(600),
+            seconds(60, 86_400),
+            "how long a cell token holds",
+        ),
+    }
+}
+
+fn read_weights(reader: &mut Reader) -> BTreeMap<String, f64> {
+    let mut weights = BTreeMap::new();
+    for name in reader.names("edge") {
+        let key = format!("edge.{name}.weight");
+        let weight = reader.ranged(
+            &key,
+            1.0,
+            0.0..=1_000.0,
+            "weight of this edge instead of the one it reports; 0 takes no new clients",
+        );
+        weights.insert(name, weight);
+    }
+    weights
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use shared::config::{Faults, Layers, resolve};
+
+    use super::*;
+
+    const NODE: &str = r#"
+        [node]
+        ca = "ca.pem"
+        certificate = "svrlist.pem"
+        key = "svrlist.key"
+    "#;
+
+    /// The configuration of a text.
+    pub(crate) fn config(text: &str) -> Result<Config, Faults> {
+        let text = format!("{text}\n{NODE}");
+        resolve(Layers::new(PREFIX).with_file("test.toml", &text), |path| {
+            std::fs::read_to_string(path)
+        })
+    }
+
+    #[test]
+    fn defaults() {
+        let config = config("").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:7500");
+        assert_eq!(config.answers.pace().heartbeat, 240);
+        assert_eq!(config.answers.pace().backoff.factor, 1.8);
+        assert!(config.answers.token_secret.is_none());
+    }
+
+    #[test]
+    fn what_is_set() {
+        let config = config(
+            r#"
+            trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]
+            [edge.bj-1]
+            weight = 2.5
+            [token]
+            secret = "s"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.answers.trusted_proxies.len(), 2);
+        assert_eq!(config.weights.get("bj-1"), Some(&2.5));
+        assert!(config.answers.token_secret.is_some());
+    }
+
+    #[test]
+    fn faults_come_together() {
+        let faults = config(
+            r#"
+            ttl = "0s"
+            [tls]
+            listen = "127.0.0.1:7501"
+            [backoff]
+            base_delay = "10s"
+            max_delay = "5s"
+            "#,
+        )
+        .unwrap_err();
+        let keys: Vec<&str> = faults.list().iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(keys.len(), 3, "{faults}");
+        for key in ["ttl", "tls.listen", "backoff.base_delay"] {
+            assert!(keys.contains(&key), "{key} in {keys:?}");
+        }
+    }
+}

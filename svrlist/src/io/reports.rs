@@ -1,0 +1,156 @@
+//! Lines of edges: answers them, and brings their reports to the desk.
+//!
+//! An edge that reports is believed because its certificate says who it is; what it says is checked
+//! by [`Edge::admit`]. A refused report is logged once per line, since the next one will be the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Connection, Endpoint, Incoming};
+use rustls::pki_types::CertificateDer;
+use shared::io::line::{self, Answered, CLOSE_DONE, CLOSE_PROTOCOL, LineError};
+use shared::io::shutdown::Shutdown;
+use shared::io::tls::Nodes;
+use shared::wire::control::{Down, Pong, Report, Up, Welcome, down, up};
+use tokio::task::JoinSet;
+
+use super::Desk;
+use crate::edge::Edge;
+
+/// Everything the lines need.
+pub(super) struct Intake {
+    pub(super) desk: Arc<Desk>,
+    pub(super) nodes: Nodes,
+    pub(super) weights: BTreeMap<String, f64>,
+}
+
+impl Intake {
+    /// Answers lines until the shutdown.
+    pub(super) async fn run(self, endpoint: Endpoint, shutdown: Shutdown) {
+        let this = Arc::new(self);
+        let mut lines = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = shutdown.triggered() => break,
+                Some(ended) = lines.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the task of a line failed");
+                    }
+                }
+                incoming = endpoint.accept() => match incoming {
+                    None => break,
+                    Some(incoming) if lines.len() >= LINES_MAX => {
+                        tracing::warn!(lines = lines.len(), "refused a line: too many");
+                        incoming.refuse();
+                    }
+                    Some(incoming) => {
+                        lines.spawn(Arc::clone(&this).line(incoming));
+                    }
+                },
+            }
+        }
+        endpoint.close(CLOSE_DONE, b"svrlist is ending");
+        lines.shutdown().await;
+        // Lets the close reach the edges; whoever does not hear it finds out by itself.
+        let _ = tokio::time::timeout(CLOSE_GRACE, endpoint.wait_idle()).await;
+    }
+
+    async fn line(self: Arc<Self>, incoming: Incoming) {
+        let remote = incoming.remote_address();
+        let answered = match line::answer(incoming).await {
+            Ok(answered) => answered,
+            Err(error) => {
+                tracing::debug!(%remote, error = &error as &dyn std::error::Error, "no line");
+                return;
+            }
+        };
+        let edge = answered.peer.name.clone();
+        tracing::info!(edge, %remote, "an edge opened a line");
+        self.desk.metrics.line_opened();
+        let ended = self.listen(answered).await;
+        self.desk.metrics.line_closed();
+        match ended {
+            Ok(()) => tracing::info!(edge, %remote, "an edge closed its line"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::info!(edge, %remote, error, "a line ended");
+            }
+        }
+    }
+
+    /// Listens to one edge until it or the line ends.
+    async fn listen(&self, mut answered: Answered) -> Result<(), LineError> {
+        let welcome = Welcome {
+            node: self.nodes.name().name,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Welcome::default()
+        };
+        answered.down.send(&Down { kind: Some(down::Kind::Welcome(welcome)) }).await?;
+        let mut trust_check = tokio::time::interval(TRUST_CHECK_PERIOD);
+        let mut refused = false;
+        loop {
+            let message = tokio::select! {
+                message = answered.up.receive() => message?,
+                _ = trust_check.tick() => {
+                    if !self.still_trusted(&answered.connection) {
+                        answered.connection.close(CLOSE_PROTOCOL, b"certificate revoked");
+                        return Err(LineError::Peer("its certificate is trusted no more".into()));
+                    }
+                    continue;
+                }
+            };
+            let Some(Up { kind }) = message else { return Ok(()) };
+            match kind {
+                Some(up::Kind::Report(report)) => {
+                    self.report(&report, &answered.peer.name, &mut refused);
+                }
+                Some(up::Kind::Ping(ping)) => {
+                    let pong = Pong { sent_us: ping.sent_us };
+                    answered.down.send(&Down { kind: Some(down::Kind::Pong(pong)) }).await?;
+                }
+                // What an edge says to origins; newer edges may say more.
+                Some(
+                    up::Kind::Hello(_)
+                    | up::Kind::Open(_)
+                    | up::Kind::Credit(_)
+                    | up::Kind::Close(_)
+                    | up::Kind::Presence(_)
+                    | up::Kind::Online(_),
+                )
+                | None => {}
+            }
+        }
+    }
+
+    fn report(&self, report: &Report, peer: &str, refused: &mut bool) {
+        match Edge::admit(report, peer, &self.weights) {
+            Ok(edge) => {
+                *refused = false;
+                self.desk.metrics.reported(true);
+                self.desk.tell(|registry, now| registry.handle_report(edge, now));
+            }
+            Err(error) => {
+                self.desk.metrics.reported(false);
+                if !std::mem::replace(refused, true) {
+                    tracing::warn!(edge = peer, %error, "refused a report");
+                }
+            }
+        }
+    }
+
+    fn still_trusted(&self, connection: &Connection) -> bool {
+        let identity = connection.peer_identity();
+        let chain = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+        chain.is_some_and(|chain| self.nodes.still_trusts(&chain))
+    }
+}
+
+/// Lines at the same time: several for each of some hundred edges.
+const LINES_MAX: usize = 4096;
+
+/// How often it is asked whether a peer's certificate still holds.
+const TRUST_CHECK_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long the end of the service waits for its close to be sent.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);

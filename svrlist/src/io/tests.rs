@@ -1,0 +1,218 @@
+//! A whole svrlist on sockets of its own: an edge reports, a client asks.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use serde_json::Value;
+use shared::io::tls::NodeFiles;
+use shared::wire::control::{Hello, Report, Up, up};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::fixture;
+
+/// Longer than any test should take: reaching it is the failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder with a private CA, which goes away with the test.
+struct Pki {
+    folder: PathBuf,
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("linecast-svrlist-{}-{count}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let this = Self { folder, ca };
+        this.write("ca.pem", this.ca.pem());
+        this
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn node(&self, name: &str) -> NodeFiles {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.ca).unwrap();
+        NodeFiles {
+            ca: self.folder.join("ca.pem"),
+            certificate: self.write(&format!("{name}.pem"), certificate.pem()),
+            key: self.write(&format!("{name}.key"), key.serialize_pem()),
+            revoked: None,
+        }
+    }
+
+    /// A svrlist on free ports with the demo's places.
+    fn config(&self) -> Config {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = crate::config::tests::config("").unwrap();
+        config.node = self.node("svrlist.one.linecast");
+        config.places.own = Some(self.write("places.mmdb", geo_data::demo::database()));
+        (config.listen, config.admin, config.line) = (any, any, any);
+        config
+    }
+}
+
+impl Drop for Pki {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// An edge's line, and the endpoint that must live as long.
+struct EdgeLine {
+    call: line::Call,
+    _endpoint: Endpoint,
+}
+
+impl EdgeLine {
+    async fn open(pki: &Pki, name: &str, svrlist: SocketAddr) -> Self {
+        let nodes = Nodes::load(&pki.node(&format!("edge.{name}.linecast"))).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let endpoint = line::calling(any, &nodes, Role::Svrlist).unwrap();
+        let hello = Hello { protocol: 1, node: name.to_owned(), session: 1 };
+        let call = line::call(&endpoint, svrlist, hello).await.unwrap();
+        Self { call, _endpoint: endpoint }
+    }
+
+    async fn report(&mut self, report: Report) {
+        self.call.up.send(&Up { kind: Some(up::Kind::Report(report)) }).await.unwrap();
+    }
+}
+
+async fn get_text(address: SocketAddr, target: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+async fn get(address: SocketAddr, target: &str) -> (u16, Value) {
+    let (status, body) = get_text(address, target).await;
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+/// Asks until `holds`.
+async fn until_text(address: SocketAddr, target: &str, holds: impl Fn(&str) -> bool) -> String {
+    let asking = async {
+        loop {
+            let (_, text) = get_text(address, target).await;
+            if holds(&text) {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap()
+}
+
+/// Asks for JSON until `holds`.
+async fn until(address: SocketAddr, target: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let json = |text: &str| serde_json::from_str(text).unwrap();
+    json(&until_text(address, target, |text| holds(&json(text))).await)
+}
+
+#[tokio::test]
+async fn an_edge_reports_and_a_client_is_told_of_it() {
+    let pki = Pki::new();
+    let svrlist = Svrlist::open(pki.config()).await.unwrap();
+    let Addresses { listen: http, line, .. } = svrlist.addresses().unwrap();
+    let shutdown = Shutdown::new();
+    let mut serving = JoinSet::new();
+    serving.spawn(svrlist.serve(shutdown.clone()));
+
+    assert_eq!(get(http, "/svrlist").await.0, 503);
+    let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
+    assert_eq!(edge.call.welcome.node, "one");
+    edge.report(fixture::report("bj-1", "110000", "telecom")).await;
+    let answer = until(http, "/svrlist?uid=42", |answer| answer["servers"].is_array()).await;
+    assert_eq!(answer["servers"][0]["id"], "bj-1");
+    assert_eq!(answer["servers"][0]["why"], "same carrier, 0 km, load 0 %");
+
+    // A report in another's name is refused, and the line goes on.
+    edge.report(fixture::report("sh-1", "310000", "unicom")).await;
+    let mut leaving = fixture::report("bj-1", "110000", "telecom");
+    leaving.draining = true;
+    edge.report(leaving).await;
+    let draining = |edges: &Value| edges["edges"][0]["draining"] == true;
+    let edges = until(http, "/edges", draining).await;
+    assert_eq!(edges["edges"].as_array().unwrap().len(), 1);
+
+    shutdown.trigger();
+    serving.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_database_ends_the_start_with_its_name() {
+    let pki = Pki::new();
+    let mut config = pki.config();
+    config.places.city = Some(pki.write("city.mmdb", "no database"));
+    let error = Svrlist::open(config).await.unwrap_err();
+    let cause = error.source().unwrap().to_string();
+    assert!(cause.contains("city.mmdb") && cause.contains("broken"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let pki = Pki::new();
+    let first = Svrlist::open(pki.config()).await.unwrap();
+    let mut config = pki.config();
+    config.listen = first.addresses().unwrap().listen;
+    let error = Svrlist::open(config).await.unwrap_err().to_string();
+    assert!(error.contains("cannot listen on 127.0.0.1:"), "{error}");
+}
+
+#[tokio::test]
+async fn replaced_places_count_without_a_restart() {
+    let pki = Pki::new();
+    let mut config = pki.config();
+    config.places_poll = Duration::from_millis(10);
+    let path = config.places.own.clone().unwrap();
+    let svrlist = Svrlist::open(config).await.unwrap();
+    let Addresses { listen: http, admin, line } = svrlist.addresses().unwrap();
+    let shutdown = Shutdown::new();
+    let mut serving = JoinSet::new();
+    serving.spawn(svrlist.serve(shutdown.clone()));
+    let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
+    edge.report(fixture::report("bj-1", "110000", "telecom")).await;
+    until(http, "/svrlist", |answer| answer["cell"]["carrier"] == "telecom").await;
+
+    std::fs::write(&path, "no database").unwrap();
+    let refused = "place_reloads_total{outcome=\"refused\"} 1";
+    until_text(admin, "/metrics", |metrics| metrics.contains(refused)).await;
+    assert_eq!(get(http, "/svrlist").await.1["cell"]["carrier"], "telecom");
+
+    let entry = geo_data::write::Entry {
+        network: "127.0.0.0/8".parse().unwrap(),
+        region: geo_data::Region::parse("440100").unwrap(),
+        city_abroad: None,
+        carrier: geo_data::Carrier::Mobile,
+    };
+    std::fs::write(&path, geo_data::write::database(&[entry], SystemTime::now()).unwrap()).unwrap();
+    until(http, "/svrlist", |answer| answer["cell"]["carrier"] == "mobile").await;
+    shutdown.trigger();
+    serving.join_next().await.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,103 @@
+//! What this svrlist counts.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::registry::List;
+
+/// Counters and gauges; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    answers: Family<Match, Counter>,
+    reports: Family<Outcome, Counter>,
+    lines: Gauge,
+    edges: Gauge,
+    stale: Gauge,
+    place_reloads: Family<Outcome, Counter>,
+    unreadable_records: Gauge<u64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Match {
+    carrier: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "answers",
+            "Lists answered, by how the first server's carrier relates to the client's",
+            self.answers.clone(),
+        );
+        registry.register("reports", "Reports of edges, by outcome", self.reports.clone());
+        registry.register("lines", "Lines of edges that are open", self.lines.clone());
+        registry.register("live_edges", "Edges on the list", self.edges.clone());
+        registry.register(
+            "stale",
+            "Whether nobody reports and the last state is in force",
+            self.stale.clone(),
+        );
+        registry.register(
+            "place_reloads",
+            "Changes of the place databases, by outcome",
+            self.place_reloads.clone(),
+        );
+        registry.register(
+            "place_unreadable_records",
+            "Records of the place databases that do not have their layout",
+            self.unreadable_records.clone(),
+        );
+    }
+
+    /// A list was answered whose first server relates so to the client's carrier.
+    pub fn answered(&self, carrier: &'static str) {
+        self.answers.get_or_create(&Match { carrier }).inc();
+    }
+
+    /// A report was taken, or refused.
+    pub fn reported(&self, taken: bool) {
+        self.reports.get_or_create(&outcome(taken)).inc();
+    }
+
+    /// A line was opened.
+    pub fn line_opened(&self) {
+        self.lines.inc();
+    }
+
+    /// A line was closed.
+    pub fn line_closed(&self) {
+        self.lines.dec();
+    }
+
+    /// A list is in use.
+    pub fn listed(&self, list: &List) {
+        // A list is far shorter than an i64's range.
+        self.edges.set(list.edges.len() as i64);
+        self.stale.set(i64::from(list.stale));
+    }
+
+    /// New place databases were taken, or refused.
+    pub fn reloaded(&self, taken: bool) {
+        self.place_reloads.get_or_create(&outcome(taken)).inc();
+    }
+
+    /// How many records of the databases in use could not be read so far.
+    pub fn unreadable(&self, records: u64) {
+        self.unreadable_records.set(records);
+    }
+}
+
+fn outcome(taken: bool) -> Outcome {
+    Outcome { outcome: if taken { "taken" } else { "refused" } }
+}

@@ -1,0 +1,60 @@
+//! The JSON of `/edges`: the live edges, for the page at `/`.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::edge::Edge;
+use crate::registry::{List, Listed};
+
+/// All edges on the list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview<'a> {
+    generation: u64,
+    stale: bool,
+    edges: Vec<Row<'a>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    region: String,
+    city: Option<&'static str>,
+    carrier: &'static str,
+    site: &'a str,
+    zone: &'a str,
+    version: &'a str,
+    connections: u32,
+    connections_max: u32,
+    load: f64,
+    weight: f64,
+    draining: bool,
+    /// Seconds since its last report.
+    heard_s: f64,
+}
+
+impl<'a> Overview<'a> {
+    /// The list as it is at `now`.
+    pub fn new(list: &'a List, now: Instant) -> Self {
+        let row = |Listed { edge, heard }: &'a Listed| {
+            let Edge { region, carrier, .. } = **edge;
+            Row {
+                name: &edge.name,
+                region: region.to_string(),
+                city: region.division().map(|division| division.name),
+                carrier: carrier.as_str(),
+                site: &edge.site,
+                zone: &edge.zone,
+                version: &edge.version,
+                connections: edge.connections,
+                connections_max: edge.connections_max,
+                load: edge.load,
+                weight: edge.weight,
+                draining: edge.draining,
+                heard_s: now.saturating_duration_since(*heard).as_secs_f64(),
+            }
+        };
+        let List { generation, stale, edges } = list;
+        Self { generation: *generation, stale: *stale, edges: edges.iter().map(row).collect() }
+    }
+}

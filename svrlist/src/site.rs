@@ -1,0 +1,263 @@
+//! The public face: which path gets which answer. A function from request and moment to response.
+//!
+//! An answer is made in two steps: the edges are priced once per cell and list (coalesced, so that a
+//! thousand clients who arrive together cost one pricing), then ordered for the user.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use geo_data::{Cell, Databases, Place};
+use hyper::Method;
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER};
+use moka::sync::Cache;
+use shared::address::client_address;
+use shared::io::http::{Request, Response, StatusCode, empty, error, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::answer::{Answer, CellJson, Server};
+use crate::ask::{Ask, AskError};
+use crate::config::Answers;
+use crate::edge::{Edge, Transport};
+use crate::goim::{Envelope, Instance, Weighted};
+use crate::metrics::Metrics;
+use crate::overview::Overview;
+use crate::pages;
+use crate::ranking::{Choice, Ranking, Vantage};
+use crate::registry::List;
+use crate::token::{Minute, Signer};
+
+/// Everything an answer is made from.
+#[derive(Debug)]
+pub struct Site {
+    answers: Answers,
+    signer: Option<Signer>,
+    places: ArcSwap<Databases>,
+    list: ArcSwap<List>,
+    rankings: Cache<(u64, Vantage), Arc<Ranking>>,
+    tokens: Cache<(Minute, Cell), Option<Arc<str>>>,
+    metrics: Metrics,
+}
+
+/// The time, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// On the clock that only runs forward, for ages.
+    pub monotonic: Instant,
+    /// On the calendar, for what others read.
+    pub calendar: SystemTime,
+}
+
+impl Site {
+    /// A site that knows no edge yet.
+    pub fn new(answers: Answers, places: Databases, metrics: Metrics) -> Self {
+        let signer =
+            answers.token_secret.as_ref().map(|secret| Signer::new(secret, answers.token_lifetime));
+        Self {
+            answers,
+            signer,
+            places: ArcSwap::from_pointee(places),
+            list: ArcSwap::default(),
+            rankings: Cache::new(RANKINGS_MAX),
+            tokens: Cache::new(TOKENS_MAX),
+            metrics,
+        }
+    }
+
+    /// Answers by this list from now on.
+    pub fn set_list(&self, list: Arc<List>) {
+        self.list.store(list);
+    }
+
+    /// The list in use.
+    pub fn list(&self) -> Arc<List> {
+        self.list.load_full()
+    }
+
+    /// Finds places in these databases from now on.
+    pub fn set_places(&self, places: Databases) {
+        self.places.store(Arc::new(places));
+    }
+
+    /// The databases in use.
+    pub fn places(&self) -> Arc<Databases> {
+        self.places.load_full()
+    }
+
+    /// Answers any request.
+    pub fn answer(&self, request: &Request, now: Moment) -> Response {
+        let page = pages::find(&request.path);
+        let known = page.is_some() || API_PATHS.contains(&request.path.as_str());
+        if !known {
+            return error(StatusCode::NOT_FOUND, "no such path");
+        }
+        match request.method {
+            // A HEAD is answered like a GET; the server leaves the body out.
+            Method::GET | Method::HEAD => {}
+            Method::OPTIONS => return allowing(empty(StatusCode::NO_CONTENT)),
+            _ => return allowing(error(StatusCode::METHOD_NOT_ALLOWED, "this is only read")),
+        }
+        if let Some(page) = page {
+            return page.response();
+        }
+        let answer = match request.path.as_str() {
+            "/svrlist" => self.svrlist(request, now),
+            "/goim/nodes/weighted" => self.weighted(request),
+            "/goim/nodes/instances" => self.instances(now),
+            _ => json(StatusCode::OK, &Overview::new(&self.list.load(), now.monotonic)),
+        };
+        public(answer)
+    }
+
+    fn svrlist(&self, request: &Request, now: Moment) -> Response {
+        let ask = match Ask::parse(&request.query) {
+            Ok(ask) => ask,
+            Err(refusal) => return refused(&refusal),
+        };
+        let client = Client::of(self, request, &ask);
+        let list = self.list.load();
+        let ranking = self.ranking(&list, &client.place);
+        let choices = ranking.choose(&client.user, |edge| suits(edge, &ask));
+        let Some(best) = choices.first() else {
+            self.metrics.answered("none");
+            return no_edges();
+        };
+        self.metrics.answered(best.why.carrier_match());
+        let turn = xxh3_64(&client.user);
+        let token = self.token(client.place.cell(), now.calendar);
+        let servers = (0..).zip(&choices);
+        let answer = Answer {
+            cell: CellJson::from(&client.place),
+            servers: servers.map(|(at, choice)| Server::new(choice, turn ^ at)).collect(),
+            stale: list.stale,
+            ttl: jittered(self.answers.ttl.as_secs(), turn ^ list.generation),
+            pace: self.answers.pace(),
+            token: token.as_deref(),
+        };
+        json(StatusCode::OK, &answer)
+    }
+
+    fn weighted(&self, request: &Request) -> Response {
+        let ask = match Ask::parse(&request.query) {
+            Ok(ask) => ask,
+            Err(refusal) => {
+                let envelope: Envelope<()> = Envelope::refusal(-400, refusal.to_string());
+                return json(StatusCode::BAD_REQUEST, &envelope);
+            }
+        };
+        let client = Client::of(self, request, &ask);
+        let ranking = self.ranking(&self.list.load(), &client.place);
+        let choices: Vec<Choice<'_>> = ranking.choose(&client.user, |edge| suits(edge, &ask));
+        match Weighted::new(&choices, self.answers.goim_domain.as_deref(), self.answers.pace()) {
+            Some(weighted) => json(StatusCode::OK, &Envelope::of(weighted)),
+            None => {
+                let envelope: Envelope<()> = Envelope::refusal(-500, NO_EDGES);
+                json(StatusCode::OK, &envelope)
+            }
+        }
+    }
+
+    fn instances(&self, now: Moment) -> Response {
+        let list = self.list.load();
+        let since_1970 = now.calendar.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let instance = |listed: &crate::registry::Listed| {
+            let heard = since_1970.saturating_sub(now.monotonic - listed.heard);
+            // Nanoseconds since 1970 fit 64 bits until 2554.
+            serde_json::json!(Instance::new(&listed.edge, heard.as_nanos() as u64))
+        };
+        let instances: Vec<_> = list.edges.iter().map(instance).collect();
+        json(StatusCode::OK, &Envelope::of(instances))
+    }
+
+    /// The edges priced for a client's cell.
+    fn ranking(&self, list: &List, place: &Place) -> Arc<Ranking> {
+        let position = place.region.position().or(place.position.map(|point| point.coarse()));
+        let vantage = Vantage { carrier: place.carrier, position };
+        self.rankings.get_with((list.generation, vantage), || {
+            Arc::new(Ranking::new(vantage, list.edges.iter().map(|listed| &listed.edge)))
+        })
+    }
+
+    fn token(&self, cell: Cell, now: SystemTime) -> Option<Arc<str>> {
+        let signer = self.signer.as_ref()?;
+        let minute = Minute::of(now);
+        self.tokens.get_with((minute, cell), || signer.sign(cell, minute).map(Arc::from))
+    }
+}
+
+/// Who asks, from where.
+struct Client {
+    place: Place,
+    /// What its place among equals hangs on.
+    user: Vec<u8>,
+}
+
+impl Client {
+    fn of(site: &Site, request: &Request, ask: &Ask<'_>) -> Self {
+        let trusted = &site.answers.trusted_proxies;
+        let address = client_address(request.peer.ip(), &request.headers, trusted);
+        let user = match (ask.uid, address) {
+            (Some(uid), _) => uid.as_bytes().to_vec(),
+            (None, IpAddr::V4(v4)) => v4.octets().to_vec(),
+            (None, IpAddr::V6(v6)) => v6.octets().to_vec(),
+        };
+        Self { place: site.places.load().lookup(address), user }
+    }
+}
+
+/// Whether a client of this kind can use an edge at all.
+fn suits(edge: &Edge, ask: &Ask<'_>) -> bool {
+    let web =
+        || [Transport::Http, Transport::Https].into_iter().any(|t| edge.endpoint(t).is_some());
+    !ask.is_web() || web()
+}
+
+/// The time to live, 30 % more or less by the low bits of `dice`, so that clients which came
+/// together do not come back together.
+fn jittered(ttl: u64, dice: u64) -> u64 {
+    (ttl * (70 + dice % 61) / 100).max(1)
+}
+
+fn refused(refusal: &AskError) -> Response {
+    let body = serde_json::json!({
+        "error": refusal.to_string(),
+        "parameter": refusal.parameter,
+        "value": refusal.value,
+        "allowed": refusal.allowed,
+    });
+    json(StatusCode::BAD_REQUEST, &body)
+}
+
+fn no_edges() -> Response {
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, NO_EDGES);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+    response
+}
+
+/// Readable by any page, and always fresh.
+fn public(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn allowing(mut response: Response) -> Response {
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    public(response)
+}
+
+const API_PATHS: [&str; 4] =
+    ["/svrlist", "/goim/nodes/weighted", "/goim/nodes/instances", "/edges"];
+
+const NO_EDGES: &str = "no edge that suits has reported yet; ask again";
+
+/// Priced cells in memory: some thousand cells over the last few lists, a few KiB each.
+const RANKINGS_MAX: u64 = 8 * 1024;
+
+/// Signed cells in memory, about 300 bytes each.
+const TOKENS_MAX: u64 = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

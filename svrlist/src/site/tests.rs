@@ -1,0 +1,220 @@
+//! The public face without a socket: requests in, responses out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use geo_data::database::{Database, Kind};
+use http_body_util::BodyExt;
+use hyper::HeaderMap;
+use serde_json::Value;
+use shared::io::http::Query;
+
+use super::*;
+use crate::config::tests::config;
+use crate::fixture;
+use crate::registry::Registry;
+
+/// A site with the demo's places and three edges, and a clock.
+struct World {
+    site: Site,
+    now: Moment,
+}
+
+#[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of the test")]
+fn moment() -> Moment {
+    Moment { monotonic: Instant::now(), calendar: UNIX_EPOCH + Duration::from_secs(1_800_000_000) }
+}
+
+impl World {
+    fn new(text: &str) -> Self {
+        let world = Self::without_edges(text);
+        let mut registry = Registry::default();
+        for (name, region, carrier) in [
+            ("bj-telecom", "110000", "telecom"),
+            ("sh-unicom", "310000", "unicom"),
+            ("gz-mobile", "440100", "mobile"),
+        ] {
+            registry.handle_report(fixture::edge(name, region, carrier), world.now.monotonic);
+        }
+        world.site.set_list(registry.list());
+        world
+    }
+
+    fn without_edges(text: &str) -> Self {
+        let bytes = geo_data::demo::database();
+        let own = Database::from_bytes(Kind::Own, "demo", bytes).unwrap();
+        let places = Databases { own: Some(own), ..Databases::default() };
+        let site = Site::new(config(text).unwrap().answers, places, Metrics::default());
+        Self { site, now: moment() }
+    }
+
+    fn ask(&self, method: Method, target: &str, peer: &str, forwarded: Option<&str>) -> Response {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers = HeaderMap::new();
+        if let Some(forwarded) = forwarded {
+            headers.insert("x-forwarded-for", forwarded.parse().unwrap());
+        }
+        let request = Request {
+            method,
+            path: path.to_owned(),
+            query: Query::parse(query).unwrap(),
+            headers,
+            body: Bytes::new(),
+            peer: SocketAddr::new(peer.parse().unwrap(), 4242),
+        };
+        self.site.answer(&request, self.now)
+    }
+
+    fn get(&self, target: &str) -> (StatusCode, Value) {
+        self.get_as(target, "127.0.0.1", None)
+    }
+
+    fn get_as(&self, target: &str, peer: &str, forwarded: Option<&str>) -> (StatusCode, Value) {
+        let response = self.ask(Method::GET, target, peer, forwarded);
+        let status = response.status();
+        (status, serde_json::from_slice(&body(response)).unwrap())
+    }
+}
+
+/// The body of a response that is all there.
+fn body(response: Response) -> Bytes {
+    let mut collecting = Box::pin(response.into_body().collect());
+    let waker = std::task::Waker::noop();
+    match collecting.as_mut().poll(&mut std::task::Context::from_waker(waker)) {
+        std::task::Poll::Ready(collected) => collected.unwrap().to_bytes(),
+        std::task::Poll::Pending => panic!("the body is not all there"),
+    }
+}
+
+fn first(answer: &Value) -> &str {
+    answer["servers"][0]["id"].as_str().unwrap()
+}
+
+#[test]
+fn the_cell_decides_who_comes_first() {
+    let world = World::new("trusted_proxies = [\"127.0.0.1\"]");
+    let from = |address| {
+        let (status, answer) = world.get_as("/svrlist?uid=42", "127.0.0.1", Some(address));
+        assert_eq!(status, StatusCode::OK);
+        answer
+    };
+    let guangzhou = from("127.0.3.9");
+    assert_eq!(first(&guangzhou), "gz-mobile");
+    assert_eq!(guangzhou["cell"]["region"], "440100");
+    assert_eq!(guangzhou["cell"]["city"], "广州市");
+    assert_eq!(guangzhou["cell"]["province"], "广东省");
+    assert_eq!(guangzhou["cell"]["carrier"], "mobile");
+    assert_eq!(guangzhou["cell"]["found"]["carrier"], "own");
+    assert_eq!(guangzhou["servers"].as_array().unwrap().len(), 3);
+    assert_eq!(first(&from("127.0.2.5")), "sh-unicom");
+    assert_eq!(first(&from("::ffff:127.0.2.5")), "sh-unicom");
+    assert_eq!(first(&from("10.0.0.1, 127.0.2.5")), "sh-unicom");
+    assert_eq!(guangzhou["heartbeat"], 240);
+    assert_eq!(guangzhou["backoff"]["max_delay"], 300);
+    assert_eq!(guangzhou["stale"], false);
+    let ttl = guangzhou["ttl"].as_u64().unwrap();
+    assert!((31..=59).contains(&ttl), "{ttl}");
+}
+
+#[test]
+fn only_a_trusted_proxy_speaks_for_a_client() {
+    let world = World::new("");
+    let (_, answer) = world.get_as("/svrlist", "127.0.0.1", Some("127.0.3.9"));
+    assert_eq!(first(&answer), "bj-telecom");
+    let (_, answer) = world.get_as("/svrlist", "127.0.3.1", None);
+    assert_eq!(first(&answer), "gz-mobile");
+}
+
+#[test]
+fn the_token_is_there_with_a_secret_alone() {
+    let (_, answer) = World::new("").get("/svrlist");
+    assert_eq!(answer.get("token"), None);
+    let (_, answer) = World::new("[token]\nsecret = \"s\"").get("/svrlist");
+    assert_eq!(answer["token"].as_str().unwrap().split('.').count(), 3);
+}
+
+#[test]
+fn refusals_say_what_is_wrong() {
+    let world = World::new("");
+    let (status, answer) = world.get("/svrlist?platform=a%2Fb");
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!((&answer["parameter"], &answer["value"]), (&"platform".into(), &"a/b".into()));
+    assert!(answer["error"].as_str().unwrap().contains("must be"));
+    let (status, answer) = world.get("/goim/nodes/weighted?platform=a%2Fb");
+    assert_eq!((status, &answer["code"]), (StatusCode::BAD_REQUEST, &(-400).into()));
+}
+
+#[test]
+fn without_edges_it_says_so() {
+    let world = World::without_edges("");
+    let response = world.ask(Method::GET, "/svrlist", "127.0.0.1", None);
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()["retry-after"], "2");
+    let (status, answer) = world.get("/goim/nodes/weighted");
+    assert_eq!((status, &answer["code"]), (StatusCode::OK, &(-500).into()));
+    assert_eq!(world.get("/edges").1["edges"], serde_json::json!([]));
+}
+
+#[test]
+fn goims_answers() {
+    let world = World::new("");
+    let (_, weighted) = world.get("/goim/nodes/weighted?platform=android");
+    let data = &weighted["data"];
+    assert_eq!((&data["tcp_port"], &data["ws_port"]), (&7611.into(), &7612.into()));
+    assert_eq!(data["nodes"], serde_json::json!(["127.0.0.1"]));
+    let (_, instances) = world.get("/goim/nodes/instances");
+    let instances = instances["data"].as_array().unwrap();
+    assert_eq!(instances.len(), 3);
+    assert_eq!(instances[0]["hostname"], "bj-telecom");
+    assert_eq!(instances[0]["latest_timestamp"], 1_800_000_000_000_000_000_u64);
+    assert_eq!(instances[0]["metadata"]["weight"], "1");
+}
+
+#[test]
+fn browsers_are_sent_to_edges_they_can_use() {
+    let world = World::new("");
+    let mut registry = Registry::default();
+    let mut tcp_only = fixture::edge("tcp-only", "110000", "telecom");
+    tcp_only.endpoints.truncate(1);
+    registry.handle_report(tcp_only, world.now.monotonic);
+    world.site.set_list(registry.list());
+    assert_eq!(world.get("/svrlist?platform=ios").0, StatusCode::OK);
+    assert_eq!(world.get("/svrlist?platform=web").0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn methods_and_paths() {
+    let world = World::new("");
+    let status = |method: Method, target| world.ask(method, target, "127.0.0.1", None).status();
+    assert_eq!(status(Method::HEAD, "/svrlist"), StatusCode::OK);
+    assert_eq!(status(Method::GET, "/"), StatusCode::OK);
+    assert_eq!(status(Method::GET, "/demo"), StatusCode::OK);
+    assert_eq!(status(Method::GET, "/nothing"), StatusCode::NOT_FOUND);
+    assert_eq!(status(Method::POST, "/nothing"), StatusCode::NOT_FOUND);
+    let refused = world.ask(Method::POST, "/svrlist", "127.0.0.1", None);
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(refused.headers()["allow"], "GET, HEAD, OPTIONS");
+    assert_eq!(status(Method::OPTIONS, "/svrlist"), StatusCode::NO_CONTENT);
+    let answer = world.ask(Method::GET, "/svrlist", "127.0.0.1", None);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+}
+
+#[test]
+fn a_stale_list_is_answered_and_marked() {
+    let world = World::new("");
+    let mut list = (*world.site.list()).clone();
+    list.stale = true;
+    list.generation += 1;
+    world.site.set_list(Arc::new(list));
+    let (status, answer) = world.get("/svrlist");
+    assert_eq!((status, &answer["stale"]), (StatusCode::OK, &true.into()));
+}
+
+#[test]
+fn times_to_live_differ_by_30_percent_at_most() {
+    let all: Vec<u64> = (0..1_000).map(|dice| jittered(100, dice)).collect();
+    assert_eq!((all.iter().min(), all.iter().max()), (Some(&70), Some(&130)));
+    assert_eq!(jittered(1, 0), 1);
+}
