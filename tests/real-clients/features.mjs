@@ -1,6 +1,7 @@
 // What the scenario of features needs: named checks that do not stop each other, tokens, and waiting for events.
 
 import { createHmac } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 
 const base64url = (text) => Buffer.from(text).toString('base64url');
 
@@ -32,10 +33,10 @@ export async function until(read, good, ms = 5000) {
   }
 }
 
-/** Throws unless both are the same as JSON. */
+/** Throws unless both are the same value. */
 export function same(got, expected, what = 'value') {
-  const [left, right] = [JSON.stringify(got), JSON.stringify(expected)];
-  if (left !== right) throw new Error(`${what}: got ${left}, expected ${right}`);
+  if (isDeepStrictEqual(got, expected)) return;
+  throw new Error(`${what}: got ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}`);
 }
 
 /** Resolves with what `promise` rejects with; throws if it resolves. */
