@@ -8,6 +8,7 @@ use std::time::Duration;
 use geo_data::io::Paths;
 use ipnet::IpNet;
 use shared::config::{Configure, Reader, Secret};
+use shared::io::admin::default_address;
 use shared::io::http::Limits;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
@@ -90,9 +91,13 @@ impl Answers {
 impl Configure for Config {
     fn read(reader: &mut Reader) -> Self {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listen = reader.value("listen", loopback(7500), "address where clients ask, HTTP");
-        let admin = reader.value("admin", loopback(7509), "address for operators: metrics, health");
-        let line = reader.value("line.listen", loopback(7508), "UDP address where edges report");
+        let listen = reader.value("listen.http", loopback(7500), "Where clients ask.");
+        let line = reader.value("listen.line", loopback(7501), "Where edges report (UDP).");
+        let admin = reader.value(
+            "admin",
+            default_address(7509),
+            "Where operators read /metrics, /healthz and /readyz; keep it private.",
+        );
         let defaults = Limits { connections_per_address_max: 1_000, ..Limits::default() };
         Self {
             listen,
@@ -101,26 +106,42 @@ impl Configure for Config {
             admin,
             line,
             node: NodeFiles {
-                ca: reader.required("node.ca", "ca.pem".into(), "private CA of the nodes, PEM"),
+                ca: reader.required(
+                    "node.ca",
+                    "pki/ca.pem".into(),
+                    "PEM of the network's private CA.",
+                ),
                 certificate: reader.required(
                     "node.certificate",
-                    "svrlist.pem".into(),
-                    "this node's certificate chain, PEM",
+                    "pki/svrlist.pem".into(),
+                    "PEM certificate that names this node: svrlist.<name>.linecast.",
                 ),
-                key: reader.required("node.key", "svrlist.key".into(), "its key, PEM"),
-                revoked: reader.optional("node.revoked", "revocation lists of the CA, PEM"),
+                key: reader.required("node.key", "pki/svrlist.key".into(), "PEM key of this node."),
+                revoked: reader.optional("node.revoked", "PEM revocation lists of the CA."),
             },
             places: Paths {
-                own: reader.optional("place.own", "our own (region, carrier) database, MMDB"),
-                city: reader.optional("place.city", "GeoIP2 or GeoLite2 City database, MMDB"),
-                isp: reader.optional("place.isp", "GeoIP2 ISP database, MMDB"),
-                asn: reader.optional("place.asn", "GeoLite2 ASN database, MMDB"),
+                own: reader.optional(
+                    "place.own",
+                    "Our own (region, carrier) database, MMDB; read again when it changes.",
+                ),
+                city: reader.optional(
+                    "place.city",
+                    "GeoIP2 or GeoLite2 City database, MMDB; read again when it changes.",
+                ),
+                isp: reader.optional(
+                    "place.isp",
+                    "GeoIP2 ISP database, MMDB; read again when it changes.",
+                ),
+                asn: reader.optional(
+                    "place.asn",
+                    "GeoLite2 ASN database, MMDB; read again when it changes.",
+                ),
             },
             places_poll: reader.ranged(
                 "place.poll",
                 Duration::from_secs(10),
                 Duration::from_millis(100)..=Duration::from_secs(86_400),
-                "how often the databases are looked at for a change",
+                "How often the databases are looked at for a change.",
             ),
             answers: read_answers(reader),
             weights: read_weights(reader),
@@ -130,14 +151,18 @@ impl Configure for Config {
 }
 
 fn read_tls(reader: &mut Reader) -> Option<Tls> {
-    let listen = reader.optional("tls.listen", "address where clients ask, HTTPS");
-    let certificate = reader.optional("tls.certificate", "certificate chain for it, PEM");
-    let key = reader.optional("tls.key", "its key, PEM");
+    let listen = reader.optional("listen.https", "Where clients ask with TLS.");
+    let certificate = reader.optional(
+        "tls.certificate",
+        "PEM chain of the TLS listener, leaf first; read again when it changes.",
+    );
+    let key =
+        reader.optional("tls.key", "PEM key of the TLS listener; read again when it changes.");
     match (listen, certificate, key) {
         (Some(listen), Some(certificate), Some(key)) => Some(Tls { listen, certificate, key }),
         (None, None, None) => None,
         _ => {
-            reader.fault("tls.listen", "needs tls.certificate and tls.key, and they need it");
+            reader.fault("listen.https", "needs tls.certificate and tls.key, and they need it");
             None
         }
     }
@@ -149,13 +174,13 @@ fn read_answers(reader: &mut Reader) -> Answers {
         "backoff.max_delay",
         Duration::from_secs(300),
         seconds(1, 3_600),
-        "longest wait of a client before it connects again",
+        "Longest wait of a client before it connects again.",
     );
     let base_delay = reader.ranged(
         "backoff.base_delay",
         Duration::from_secs(3),
         seconds(1, 3_600),
-        "first wait of a client before it connects again",
+        "First wait of a client before it connects again.",
     );
     if base_delay > max_delay {
         reader.fault("backoff.base_delay", "must not exceed backoff.max_delay");
@@ -164,44 +189,45 @@ fn read_answers(reader: &mut Reader) -> Answers {
         trusted_proxies: reader.list(
             "trusted_proxies",
             Vec::new(),
-            "networks of proxies whose X-Forwarded-For is believed",
+            "Networks of proxies whose X-Forwarded-For is believed.",
         ),
         ttl: reader.ranged(
             "ttl",
             Duration::from_secs(45),
             seconds(1, 3_600),
-            "when clients ask again; each is told up to 30 % more or less",
+            "When clients ask again; each is told up to 30 % more or less.",
         ),
         heartbeat: reader.ranged(
             "heartbeat",
             Duration::from_secs(240),
             seconds(1, 3_600),
-            "how often goim clients send a heartbeat",
+            "How often goim clients send a heartbeat.",
         ),
         heartbeat_max: reader.ranged(
             "heartbeat_max",
             2,
             1..=100,
-            "heartbeats a goim client may miss before the edge closes",
+            "Heartbeats a goim client may miss before the edge closes.",
         ),
         backoff: Backoff {
             max_delay: max_delay.as_secs(),
             base_delay: base_delay.as_secs(),
-            factor: reader.ranged("backoff.factor", 1.8, 1.0..=10.0, "growth from wait to wait"),
+            factor: reader.ranged("backoff.factor", 1.8, 1.0..=10.0, "Growth from wait to wait."),
             jitter: reader.ranged(
                 "backoff.jitter",
                 0.3,
                 0.0..=1.0,
-                "share of each wait that is random",
+                "Share of each wait that is random.",
             ),
         },
-        goim_domain: reader.optional("goim.domain", "domain in goim's answer; else the best host"),
-        token_secret: reader.secret("token.secret", "signs cell tokens; without it there are none"),
+        goim_domain: reader.optional("goim.domain", "Domain in goim's answer; else the best host."),
+        token_secret: reader
+            .secret("cell_token.secret", "Signs cell tokens; without it there are none."),
         token_lifetime: reader.ranged(
-            "token.lifetime",
+            "cell_token.lifetime",
             Duration::from_secs(600),
             seconds(60, 86_400),
-            "how long a cell token holds",
+            "How long a cell token holds.",
         ),
     }
 }
@@ -214,7 +240,7 @@ fn read_weights(reader: &mut Reader) -> BTreeMap<String, f64> {
             &key,
             1.0,
             0.0..=1_000.0,
-            "weight of this edge instead of the one it reports; 0 takes no new clients",
+            "Weight of this edge instead of the one it reports; 0 gets none.",
         );
         weights.insert(name, weight);
     }
@@ -258,7 +284,7 @@ pub(crate) mod tests {
             trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]
             [edge.bj-1]
             weight = 2.5
-            [token]
+            [cell_token]
             secret = "s"
             "#,
         )
@@ -273,8 +299,8 @@ pub(crate) mod tests {
         let faults = config(
             r#"
             ttl = "0s"
-            [tls]
-            listen = "127.0.0.1:7501"
+            [listen]
+            https = "127.0.0.1:7502"
             [backoff]
             base_delay = "10s"
             max_delay = "5s"
@@ -283,7 +309,7 @@ pub(crate) mod tests {
         .unwrap_err();
         let keys: Vec<&str> = faults.list().iter().map(|fault| fault.key.as_str()).collect();
         assert_eq!(keys.len(), 3, "{faults}");
-        for key in ["ttl", "tls.listen", "backoff.base_delay"] {
+        for key in ["ttl", "listen.https", "backoff.base_delay"] {
             assert!(keys.contains(&key), "{key} in {keys:?}");
         }
     }

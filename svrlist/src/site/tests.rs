@@ -130,7 +130,7 @@ fn only_a_trusted_proxy_speaks_for_a_client() {
 fn the_token_is_there_with_a_secret_alone() {
     let (_, answer) = World::new("").get("/svrlist");
     assert_eq!(answer.get("token"), None);
-    let (_, answer) = World::new("[token]\nsecret = \"s\"").get("/svrlist");
+    let (_, answer) = World::new("[cell_token]\nsecret = \"s\"").get("/svrlist");
     assert_eq!(answer["token"].as_str().unwrap().split('.').count(), 3);
 }
 
