@@ -177,8 +177,8 @@ proptest! {
         let cut = cut.index(text.len());
         let mut input = BytesMut::from(&text[..cut]);
         prop_assert_eq!(read(&mut input, &Config::default()), Head::More);
-        prop_assert_eq!(&input[..], text[..cut].as_bytes());
-        input.extend_from_slice(text[cut..].as_bytes());
+        prop_assert_eq!(&input[..], &text.as_bytes()[..cut]);
+        input.extend_from_slice(&text.as_bytes()[cut..]);
         prop_assert!(matches!(read(&mut input, &Config::default()), Head::Upgrade(_)));
         prop_assert!(input.is_empty());
     }

@@ -1,0 +1,166 @@
+//! What operators decide about goim and danmaku clients.
+
+use std::time::Duration;
+
+use shared::channel::ChannelName;
+use shared::config::{Configure, Reader};
+
+use super::auth::ROOM_PLACEHOLDER;
+
+/// Settings of both dialects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a connection may take to log in.
+    pub handshake_timeout: Duration,
+    /// How often clients are told to send a heartbeat.
+    pub heartbeat: Duration,
+    /// How many of these intervals may pass without one.
+    pub heartbeat_max: u32,
+    /// Who may log in.
+    pub auth: AuthMode,
+    /// The channel of a danmaku room, with [`ROOM_PLACEHOLDER`] for its number.
+    pub danmaku_room: String,
+    /// Rooms one connection may be in.
+    pub rooms_max: u32,
+    /// What happens to a connection that misses messages.
+    pub gap: GapMode,
+}
+
+/// Who may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Everyone, as the user they say they are; nobody counts as a known user.
+    Anyone,
+    /// Whoever has a token of that user.
+    Token,
+}
+
+/// What happens to a connection that misses messages; neither dialect can tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapMode {
+    /// It goes on with the newest message.
+    Skip,
+    /// It is closed, so that the client connects again and knows.
+    Close,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(240),
+            heartbeat_max: 2,
+            auth: AuthMode::Anyone,
+            danmaku_room: format!("live://{ROOM_PLACEHOLDER}"),
+            rooms_max: 16,
+            gap: GapMode::Skip,
+        }
+    }
+}
+
+impl Config {
+    /// How long a connection lives without a heartbeat.
+    pub fn heartbeat_timeout(&self) -> Duration {
+        self.heartbeat * self.heartbeat_max
+    }
+}
+
+impl Configure for Config {
+    fn read(reader: &mut Reader) -> Self {
+        let default = Self::default();
+        let config = Self {
+            handshake_timeout: reader.ranged(
+                "goim.handshake_timeout",
+                default.handshake_timeout,
+                Duration::from_secs(1)..=Duration::from_secs(60),
+                "How long a goim or danmaku connection may take from being accepted to being logged in",
+            ),
+            heartbeat: reader.ranged(
+                "goim.heartbeat",
+                default.heartbeat,
+                Duration::from_secs(1)..=Duration::from_secs(3600),
+                "How often clients are told to send a heartbeat; tell svrlist the same",
+            ),
+            heartbeat_max: reader.ranged(
+                "goim.heartbeat_max",
+                default.heartbeat_max,
+                1..=100,
+                "Heartbeat intervals that may pass without a heartbeat before a connection is closed",
+            ),
+            auth: reader.one_of(
+                "goim.auth",
+                default.auth,
+                &[("anyone", AuthMode::Anyone), ("token", AuthMode::Token)],
+                "Who may log in: `anyone` believes every client which user it is, as goim does, so that \
+                 everyone can read every inbox; `token` demands a JWT whose subject is that user, in the \
+                 field `token` (goim) or `key` (danmaku)",
+            ),
+            danmaku_room: reader.value(
+                "goim.danmaku_room",
+                default.danmaku_room,
+                "The channel of a danmaku room, with {roomid} for its number",
+            ),
+            rooms_max: reader.ranged(
+                "goim.rooms_max",
+                default.rooms_max,
+                1..=128,
+                "Rooms a goim connection may be in at once",
+            ),
+            gap: reader.one_of(
+                "goim.gap",
+                default.gap,
+                &[("skip", GapMode::Skip), ("close", GapMode::Close)],
+                "What happens to a connection that cannot be given messages it should get: the protocol has \
+                 no words for it, so either it goes on with the newest (`skip`) or is closed and connects \
+                 again (`close`)",
+            ),
+        };
+        let example = config.danmaku_room.replace(ROOM_PLACEHOLDER, "1000");
+        if example == config.danmaku_room {
+            reader.fault("goim.danmaku_room", format_args!("must contain {ROOM_PLACEHOLDER}"));
+        } else if let Err(error) = ChannelName::parse(&example) {
+            reader.fault("goim.danmaku_room", error);
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use shared::config::{Faults, Layers, resolve};
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, Faults> {
+        let layers = Layers::new("EDGE").with_file("edge.toml", text);
+        resolve(layers, |_| Err(io::ErrorKind::NotFound.into()))
+    }
+
+    #[test]
+    fn defaults_and_values() {
+        assert_eq!(read(""), Ok(Config::default()));
+        assert_eq!(Config::default().heartbeat_timeout(), Duration::from_secs(480));
+        let config =
+            read("[goim]\nauth = \"token\"\ngap = \"close\"\ndanmaku_room = \"d:{roomid}\"");
+        let config = config.expect("valid");
+        assert_eq!((config.auth, config.gap), (AuthMode::Token, GapMode::Close));
+        assert_eq!(config.danmaku_room, "d:{roomid}");
+    }
+
+    #[test]
+    fn faults() {
+        for text in [
+            "handshake_timeout = \"0s\"",
+            "heartbeat_max = 0",
+            "auth = \"nobody\"",
+            "danmaku_room = \"live:1000\"",
+            "danmaku_room = \"\\u0007{roomid}\"",
+            "rooms_max = 0",
+        ] {
+            let faults = read(&format!("[goim]\n{text}")).expect_err(text);
+            assert_eq!(faults.list().len(), 1, "{faults}");
+        }
+    }
+}
