@@ -134,6 +134,8 @@ pub struct Hub {
     presence: BTreeMap<ChannelName, BTreeMap<String, ClientInfo>>,
     presence_changes: Vec<control::PresenceChange>,
     counted: BTreeSet<ChannelName>,
+    /// Connections, and distinct addresses among them.
+    clients: (u32, u32),
     online_at: Instant,
     update_seq: u64,
     actions: VecDeque<Action>,
@@ -154,6 +156,7 @@ impl Hub {
             presence: BTreeMap::new(),
             presence_changes: Vec::new(),
             counted: BTreeSet::new(),
+            clients: (0, 0),
             online_at: now + ONLINE_EVERY,
             update_seq: 0,
             actions: VecDeque::new(),
@@ -234,6 +237,14 @@ impl Hub {
         let before = channel.counts.insert(shard, count).unwrap_or(0);
         if before != count && !name.is_inbox() {
             self.counted.insert(name.clone());
+        }
+    }
+
+    /// How many connections there are, and distinct addresses among them.
+    pub fn set_clients(&mut self, connections: u32, addresses: u32) {
+        if self.clients != (connections, addresses) {
+            self.clients = (connections, addresses);
+            self.counted.insert(ChannelName::broadcast());
         }
     }
 
@@ -558,10 +569,7 @@ impl Hub {
             })
             .filter(|room| !snapshot || room.count > 0)
             .collect();
-        let connections = self
-            .channels
-            .get(&ChannelName::broadcast())
-            .map_or(0, |channel| channel.counts.values().sum());
+        let (connections, addresses) = self.clients;
         let mut pieces = rooms.chunks(SNAPSHOT_ENTRIES_MAX);
         let mut first = snapshot;
         let mut piece = pieces.next().unwrap_or_default();
@@ -572,7 +580,7 @@ impl Hub {
                 snapshot: first,
                 rooms: piece.to_vec(),
                 connections,
-                addresses: connections,
+                addresses,
             }));
             first = false;
             let Some(next) = pieces.next() else { break };

@@ -6,13 +6,17 @@
 
 pub mod body;
 pub mod centrifuge;
+pub mod config;
 pub mod form;
 pub mod goim;
 pub mod hub;
 pub mod io;
+pub mod protocol;
 pub mod room;
 pub mod session;
 pub mod shard;
 pub mod token;
 pub mod upgrade;
 pub mod websocket;
+
+pub use io::{RunError, launch, run};

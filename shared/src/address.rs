@@ -43,19 +43,24 @@ pub fn bucket(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The client's address, from the `X-Forwarded-For` lines of a request: see [`forwarded`].
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let lines = headers.get_all("x-forwarded-for").iter();
+    // A line that is not text is a hop that is no address.
+    forwarded(peer, lines.map(|line| line.to_str().unwrap_or("?")), trusted)
+}
+
 /// The client's address: the peer's, or, when the peer is a trusted proxy, the one in
 /// `X-Forwarded-For` that stands furthest left behind trusted hops only. Whatever is further left
 /// was written by a stranger. A hop that is no address ends the walk.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+pub fn forwarded<'a>(
+    peer: IpAddr,
+    lines: impl DoubleEndedIterator<Item = &'a str>,
+    trusted: &[IpNet],
+) -> IpAddr {
     let trusts = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let mut client = canonical(peer);
-    let lines: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        // A line that is not text is a hop that is no address.
-        .map(|line| line.to_str().unwrap_or("?"))
-        .collect();
-    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+    for hop in lines.rev().flat_map(|line| line.rsplit(',')) {
         if !trusts(client) {
             break;
         }

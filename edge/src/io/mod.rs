@@ -3,3 +3,15 @@
     clippy::disallowed_methods,
     reason = "io/ is where the crate touches clocks, dice and tasks"
 )]
+
+mod connection;
+mod door;
+mod metrics;
+mod report;
+mod run;
+mod shards;
+mod socket;
+mod uplink;
+mod world;
+
+pub use run::{PREFIX, RunError, launch, run};

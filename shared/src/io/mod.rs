@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod http;
 pub mod line;
+pub mod service;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

@@ -1,0 +1,296 @@
+//! What an operator decides about an edge.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use shared::config::{Configure, Reader};
+use shared::io::admin;
+use shared::io::telemetry::LogConfig;
+use shared::io::tls::NodeFiles;
+
+use crate::hub::SHARDS_MAX;
+use crate::{centrifuge, goim, token, upgrade};
+
+/// The configuration of an edge.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Log lines.
+    pub log: LogConfig,
+    /// Where clients connect.
+    pub listen: Listen,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// The certificate of the TLS listeners: chain and key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The node's certificate and the private CA.
+    pub node: NodeFiles,
+    /// The upstream's line listener.
+    pub upstream: SocketAddr,
+    /// The local address that lines are opened from.
+    pub line_local: SocketAddr,
+    /// How long a pull outlives its last reader.
+    pub linger: Duration,
+    /// How long an uplink request may take.
+    pub request_timeout: Duration,
+    /// The svrlists that are reported to.
+    pub svrlists: Vec<SocketAddr>,
+    /// Where this edge is.
+    pub place: Place,
+    /// What is told to clients.
+    pub public: Public,
+    /// Threads that face clients.
+    pub shards: usize,
+    /// Bounds of connections.
+    pub limits: Limits,
+    /// Proxies whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// WebSocket upgrades.
+    pub websocket: upgrade::Config,
+    /// goim and danmaku clients.
+    pub goim: goim::Config,
+    /// Centrifuge clients.
+    pub centrifuge: centrifuge::Config,
+    /// Tokens of clients.
+    pub token: token::Config,
+}
+
+/// Listeners; each may be left out.
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    /// goim on TCP.
+    pub goim: Option<SocketAddr>,
+    /// HTTP with WebSocket.
+    pub http: Option<SocketAddr>,
+    /// goim on TCP with TLS.
+    pub goim_tls: Option<SocketAddr>,
+    /// HTTPS with WebSocket.
+    pub https: Option<SocketAddr>,
+}
+
+/// Where an edge is, as svrlist ranks it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Administrative code of the region.
+    pub region: String,
+    /// City.
+    pub city: String,
+    /// Carrier.
+    pub carrier: String,
+    /// Data centre.
+    pub site: String,
+    /// Zone.
+    pub zone: String,
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+}
+
+/// What clients are told about an edge.
+#[derive(Clone, Debug)]
+pub struct Public {
+    /// Name or address that clients connect to.
+    pub host: String,
+    /// Share of traffic relative to equals.
+    pub weight: f64,
+    /// Bits per second that may leave; 0 is unknown.
+    pub bits_out_max: u64,
+}
+
+/// Bounds of connections.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections_max: usize,
+    /// Connections of one address (/64 in IPv6).
+    pub connections_per_address_max: usize,
+    /// From accept to the first frame that says who the client is: TLS, HTTP head and all.
+    pub handshake_timeout: Duration,
+    /// How long a client may take nothing of what is written to it.
+    pub write_stall: Duration,
+    /// Send buffer of a client's socket in the kernel; 0 leaves it to the system.
+    pub send_buffer: u64,
+}
+
+impl Configure for Config {
+    fn read(reader: &mut Reader) -> Self {
+        let log = LogConfig::read(reader);
+        let listen = Listen {
+            goim: reader.optional("listen.goim", "Where goim and danmaku clients connect by TCP."),
+            http: reader.optional("listen.http", "Where clients connect by WebSocket."),
+            goim_tls: reader.optional("listen.goim_tls", "goim and danmaku by TCP with TLS."),
+            https: reader.optional("listen.https", "WebSocket with TLS."),
+        };
+        let admin = reader.value(
+            "admin",
+            admin::default_address(7609),
+            "Where operators read /metrics, /healthz and /readyz; keep it private.",
+        );
+        let chain: Option<PathBuf> = reader.optional(
+            "tls.certificate",
+            "PEM chain of the TLS listeners, leaf first; read again when it changes.",
+        );
+        let key: Option<PathBuf> =
+            reader.optional("tls.key", "PEM key of the TLS listeners; read again when it changes.");
+        let node = NodeFiles {
+            ca: reader.required("node.ca", "pki/ca.pem".into(), "PEM of the network's private CA."),
+            certificate: reader.required(
+                "node.certificate",
+                "pki/edge.pem".into(),
+                "PEM certificate that names this node: edge.<name>.linecast.",
+            ),
+            key: reader.required("node.key", "pki/edge.key".into(), "PEM key of this node."),
+            revoked: reader.optional("node.revoked", "PEM revocation lists of the CA."),
+        };
+        let upstream = reader.required(
+            "upstream.address",
+            SocketAddr::from(([127, 0, 0, 1], 7401)),
+            "The origin's line listener (UDP).",
+        );
+        let config = Self {
+            log,
+            admin,
+            certificate: chain.clone().zip(key.clone()),
+            node,
+            line_local: reader.value(
+                "upstream.local",
+                SocketAddr::from(([0, 0, 0, 0], 0)),
+                "Local address that lines are opened from.",
+            ),
+            linger: reader.ranged(
+                "upstream.linger",
+                Duration::from_secs(30),
+                Duration::ZERO..=Duration::from_secs(3600),
+                "How long a channel is still pulled after its last reader left.",
+            ),
+            request_timeout: reader.ranged(
+                "upstream.request_timeout",
+                Duration::from_secs(4),
+                Duration::from_millis(100)..=Duration::from_secs(60),
+                "How long a client's publish, history, presence or rpc may take; SDKs give up after \
+                 5 s.",
+            ),
+            svrlists: reader.list(
+                "svrlist.addresses",
+                Vec::new(),
+                "Line listeners of the svrlists that this edge reports to, every one of them.",
+            ),
+            place: Place::read(reader),
+            public: Public::read(reader),
+            shards: reader.ranged(
+                "shards",
+                0,
+                0..=SHARDS_MAX,
+                "Threads that face clients; 0 is one for each core.",
+            ),
+            limits: Limits::read(reader),
+            trusted_proxies: reader.list(
+                "trusted_proxies",
+                Vec::new(),
+                "Networks of proxies whose X-Forwarded-For is believed.",
+            ),
+            websocket: upgrade::Config::read(reader),
+            goim: goim::Config::read(reader),
+            centrifuge: centrifuge::Config::read(reader),
+            token: token::Config::read(reader),
+            listen,
+            upstream,
+        };
+        if chain.is_some() != key.is_some() {
+            reader.fault("tls.certificate", "needs tls.key, and the other way round");
+        }
+        let Listen { goim, http, goim_tls, https } = &config.listen;
+        if (goim_tls.is_some() || https.is_some()) && config.certificate.is_none() {
+            reader.fault("tls.certificate", "must be set where a TLS listener is");
+        }
+        if goim.or(*http).or(*goim_tls).or(*https).is_none() {
+            reader.fault("listen.http", "at least one of the listen addresses must be set");
+        }
+        config
+    }
+}
+
+impl Configure for Place {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            region: reader.value(
+                "place.region",
+                String::new(),
+                "Administrative code of the region this edge stands in, such as 110000.",
+            ),
+            city: reader.value("place.city", String::new(), "City, for people."),
+            carrier: reader.value(
+                "place.carrier",
+                "unknown".into(),
+                "Carrier of its uplink: telecom, unicom, mobile, …",
+            ),
+            site: reader.value("place.site", String::new(), "Data centre."),
+            zone: reader.value("place.zone", "default".into(), "Zone that it is deployed in."),
+            latitude: reader.ranged("place.latitude", 0.0, -90.0..=90.0, "Degrees north."),
+            longitude: reader.ranged("place.longitude", 0.0, -180.0..=180.0, "Degrees east."),
+        }
+    }
+}
+
+impl Configure for Public {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            host: reader.value(
+                "public.host",
+                String::new(),
+                "Name or address that clients are told to connect to; empty: the listener's.",
+            ),
+            weight: reader.ranged(
+                "public.weight",
+                1.0,
+                0.0..=1000.0,
+                "Share of the traffic relative to equal edges; 0 gets none.",
+            ),
+            bits_out_max: reader.value(
+                "public.bits_out_max",
+                0,
+                "Committed rate of the uplink in bits per second; 0 is unknown.",
+            ),
+        }
+    }
+}
+
+impl Configure for Limits {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            connections_max: reader.ranged(
+                "limits.connections_max",
+                100_000,
+                1..=10_000_000,
+                "Clients connected at once.",
+            ),
+            connections_per_address_max: reader.ranged(
+                "limits.connections_per_address_max",
+                20_000,
+                1..=10_000_000,
+                "Clients connected at once from one address (/64 in IPv6); carriers put thousands \
+                 behind one.",
+            ),
+            handshake_timeout: reader.ranged(
+                "limits.handshake_timeout",
+                Duration::from_secs(10),
+                Duration::from_millis(100)..=Duration::from_secs(120),
+                "From accepting a connection until its TLS handshake and HTTP head are complete.",
+            ),
+            write_stall: reader.ranged(
+                "limits.write_stall",
+                Duration::from_secs(30),
+                Duration::from_secs(1)..=Duration::from_secs(3600),
+                "How long a client may take nothing of what is written to it before it is closed.",
+            ),
+            send_buffer: reader.ranged(
+                "limits.send_buffer",
+                0,
+                0..=16 << 20,
+                "Bytes of a client's send buffer in the kernel; 0 leaves it to the system.",
+            ),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! One client's connection: what has been read and not understood, what has been decided and not
+//! written. It holds no buffer while it is idle.
+//!
+//! Invariant: bytes leave in this order: the rest of a half-written segment, then replies, then what
+//! rooms offer. While a connection is blocked nothing is read from it.
+
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::socket::Socket;
+use crate::protocol::Protocol;
+use crate::room::{ConnectionId, Segment, Written, accepts};
+use crate::session::{Blame, Close};
+use crate::websocket::{self, Decoder};
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// An HTTP head is expected.
+    Head,
+    /// WebSocket messages are expected.
+    WebSocket(Decoder),
+    /// Protocol bytes are expected.
+    Plain,
+    /// It ends: what is pending is written, then the client's last bytes are awaited and dropped.
+    Ending {
+        /// The write half is closed.
+        finished: bool,
+        /// When waiting ends.
+        until: Instant,
+    },
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) socket: Socket,
+    /// Where it is counted: address of the peer.
+    pub(super) peer: IpAddr,
+    /// The client's own address, behind trusted proxies.
+    pub(super) address: IpAddr,
+    pub(super) stage: Stage,
+    pub(super) protocol: Option<Protocol>,
+    /// Bytes that are not a whole frame yet.
+    pub(super) input: BytesMut,
+    /// Replies that have not been written.
+    pub(super) replies: BytesMut,
+    /// The rest of a segment that was written in part.
+    tail: Bytes,
+    /// The socket took less than it was given: wait until it is writable.
+    pub(super) blocked: bool,
+    /// The protocol wants nothing from rooms to be written yet.
+    pub(super) held: bool,
+    /// Since when the socket has taken nothing.
+    pub(super) stalled_since: Option<Instant>,
+    pub(super) waker: Option<Waker>,
+    /// When the shard must look at it again, as registered.
+    pub(super) deadline: Option<Instant>,
+    /// From accepting until the protocol takes over.
+    pub(super) handshake_until: Instant,
+    /// The socket failed or all is over.
+    pub(super) dead: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        id: ConnectionId,
+        socket: Socket,
+        peer: IpAddr,
+        stage: Stage,
+        handshake_until: Instant,
+    ) -> Self {
+        Self {
+            id,
+            socket,
+            peer,
+            address: peer,
+            stage,
+            protocol: None,
+            input: BytesMut::new(),
+            replies: BytesMut::new(),
+            tail: Bytes::new(),
+            blocked: false,
+            held: false,
+            stalled_since: None,
+            waker: None,
+            deadline: None,
+            handshake_until,
+            dead: false,
+        }
+    }
+
+    /// Whether it is on its way out.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Ending { .. }) || self.dead
+    }
+
+    /// Whether nothing more is read until its protocol has an answer.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.is_ending() && self.protocol.as_ref().is_some_and(Protocol::is_busy)
+    }
+
+    /// Begins to end it. On WebSocket the client is told why.
+    pub(super) fn end(&mut self, close: &Close, until: Instant) {
+        if self.is_ending() {
+            return;
+        }
+        if matches!(self.stage, Stage::WebSocket(_)) {
+            websocket::put_close(&mut self.replies, close.code, &close.reason);
+        }
+        self.input = BytesMut::new();
+        self.stage = Stage::Ending { finished: false, until };
+    }
+
+    /// Writes what is pending; returns whether nothing is left.
+    pub(super) fn flush(&mut self, now: Instant) -> bool {
+        let pending = self.tail.len() + self.replies.len();
+        let unfinished = matches!(self.stage, Stage::Ending { finished: false, .. });
+        if pending == 0 && !self.blocked && !unfinished {
+            return true;
+        }
+        let written = self.try_flush();
+        if self.tail.len() + self.replies.len() < pending {
+            self.stalled_since = None;
+        }
+        match written {
+            Ok(true) => {
+                self.unblock();
+                if let Stage::Ending { finished: finished @ false, .. } = &mut self.stage {
+                    *finished = true;
+                    self.socket.finish();
+                }
+                true
+            }
+            Ok(false) => {
+                self.block(now);
+                false
+            }
+            Err(_) => {
+                self.die();
+                false
+            }
+        }
+    }
+
+    /// Offers segments of a room; the front of [`Connection`]'s own bytes goes first.
+    pub(super) fn write_segments(
+        &mut self,
+        accepted: Option<&std::collections::BTreeSet<i32>>,
+        segments: &mut dyn Iterator<Item = &Segment>,
+        now: Instant,
+        counts: &mut WriteCounts,
+    ) -> Written {
+        const NOTHING: Written = Written { segments: 0, more: false };
+        if self.blocked || self.held || self.is_ending() {
+            return NOTHING;
+        }
+        if !self.replies.is_empty() && !self.flush(now) {
+            return NOTHING;
+        }
+        let mut taken = 0;
+        loop {
+            let mut batch: Vec<Option<&Segment>> = Vec::new();
+            let mut bytes = 0;
+            for segment in &mut *segments {
+                let accepted = accepts(accepted, segment);
+                bytes += if accepted { segment.bytes.len() } else { 0 };
+                batch.push(accepted.then_some(segment));
+                if bytes >= WRITE_BYTES || batch.len() == PIECES_MAX {
+                    break;
+                }
+            }
+            if batch.is_empty() {
+                return Written { segments: taken, more: true };
+            }
+            let wanted: Vec<IoSlice<'_>> =
+                batch.iter().flatten().map(|segment| IoSlice::new(&segment.bytes)).collect();
+            let mut written = if wanted.is_empty() {
+                0
+            } else {
+                counts.writes += 1;
+                match self.socket.write(&wanted) {
+                    Ok(written) => written,
+                    Err(_) => {
+                        self.die();
+                        return Written { segments: taken, more: false };
+                    }
+                }
+            };
+            counts.bytes += written as u64;
+            if written > 0 {
+                self.stalled_since = None;
+            }
+            for segment in batch {
+                let Some(segment) = segment else {
+                    taken += 1;
+                    continue;
+                };
+                if written == 0 {
+                    self.block(now);
+                    return Written { segments: taken, more: false };
+                }
+                taken += 1;
+                counts.messages += u64::from(segment.messages);
+                if written < segment.bytes.len() {
+                    self.tail = segment.bytes.slice(written..);
+                    self.block(now);
+                    return Written { segments: taken, more: false };
+                }
+                written -= segment.bytes.len();
+            }
+            if !self.flush_socket(now) {
+                return Written { segments: taken, more: false };
+            }
+        }
+    }
+
+    /// The socket failed, or nobody will read what is left.
+    pub(super) fn die(&mut self) {
+        self.dead = true;
+        self.wake();
+    }
+
+    /// Lets the connection's task look at it again.
+    pub(super) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn try_flush(&mut self) -> io::Result<bool> {
+        while self.tail.len() + self.replies.len() > 0 {
+            let pieces = [IoSlice::new(&self.tail), IoSlice::new(&self.replies)];
+            let written = self.socket.write(&pieces)?;
+            if written == 0 {
+                return Ok(false);
+            }
+            let of_tail = written.min(self.tail.len());
+            self.tail.advance(of_tail);
+            self.replies.advance(written - of_tail);
+        }
+        self.tail = Bytes::new();
+        self.replies = BytesMut::new();
+        self.socket.flush()
+    }
+
+    /// Under TLS, records may be pending although every byte was taken.
+    fn flush_socket(&mut self, now: Instant) -> bool {
+        match self.socket.flush() {
+            Ok(true) => true,
+            Ok(false) => {
+                self.block(now);
+                false
+            }
+            Err(_) => {
+                self.die();
+                false
+            }
+        }
+    }
+
+    fn block(&mut self, now: Instant) {
+        self.blocked = true;
+        self.stalled_since.get_or_insert(now);
+        self.wake();
+    }
+
+    fn unblock(&mut self) {
+        self.blocked = false;
+        self.stalled_since = None;
+    }
+}
+
+/// What writing amounted to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WriteCounts {
+    /// Calls of the kernel.
+    pub(super) writes: u64,
+    /// Bytes it took.
+    pub(super) bytes: u64,
+    /// Messages whose last byte, or first part, it took.
+    pub(super) messages: u64,
+}
+
+/// A close that tells a client nothing, for those that are gone.
+pub(super) fn gone(blame: Blame) -> Close {
+    Close { code: 1001, reason: "connection lost".into(), blame }
+}
+
+/// Bytes offered in one write: what a socket's send buffer takes at most by default.
+const WRITE_BYTES: usize = 256 << 10;
+/// Pieces offered in one write; the kernel takes up to 1024.
+const PIECES_MAX: usize = 128;

@@ -1,0 +1,182 @@
+//! Reports to the svrlists: every edge reports to all of them, on a line to each.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use quinn::Endpoint;
+use shared::io::line::{self, Call};
+use shared::io::shutdown::Shutdown;
+use shared::wire::PROTOCOL_VERSION;
+use shared::wire::control::{Endpoint as Public, Hello, LineReport, Report, Up, up};
+
+use super::door::Door;
+use super::uplink::Gauges;
+use super::world::Counters;
+use crate::config::Config;
+
+/// What a report is made of.
+#[derive(Clone)]
+pub(super) struct Reporter {
+    pub(super) name: String,
+    pub(super) config: Arc<Config>,
+    pub(super) door: Arc<Door>,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) shards: Vec<Arc<Counters>>,
+}
+
+impl Reporter {
+    /// Reports to one svrlist until the shutdown, calling it again whenever the line ends.
+    pub(super) async fn run(self, endpoint: Endpoint, svrlist: SocketAddr, shutdown: Shutdown) {
+        let session = rand::random();
+        let started_ms = unix_ms();
+        loop {
+            let hello = Hello { protocol: PROTOCOL_VERSION, node: self.name.clone(), session };
+            let ended = tokio::select! {
+                () = shutdown.triggered() => return,
+                called = line::call(&endpoint, svrlist, hello) => match called {
+                    Ok(mut call) => {
+                        tracing::info!(%svrlist, peer = %call.peer, "reporting");
+                        tokio::select! {
+                            () = shutdown.triggered() => {
+                                return self.say_goodbye(call, started_ms).await;
+                            }
+                            ended = self.report(&mut call, started_ms) => ended,
+                        }
+                    }
+                    Err(error) => error,
+                },
+            };
+            tracing::info!(%svrlist, error = &ended as &dyn Error, "cannot report");
+            tokio::select! {
+                () = shutdown.triggered() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    async fn report(&self, call: &mut Call, started_ms: u64) -> line::LineError {
+        let Call { up, connection, .. } = call;
+        let mut every = tokio::time::interval(REPORT_EVERY);
+        let mut meter = Meter::default();
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                ended = connection.closed() => return ended.into(),
+            }
+            let report = self.make(&mut meter, started_ms, false);
+            if let Err(error) = up.send(&Up { kind: Some(up::Kind::Report(report)) }).await {
+                return error;
+            }
+        }
+    }
+
+    /// The last report: this edge takes nobody any more.
+    async fn say_goodbye(&self, call: Call, started_ms: u64) {
+        let Call { mut up, connection, .. } = call;
+        let report = self.make(&mut Meter::default(), started_ms, true);
+        if up.send(&Up { kind: Some(up::Kind::Report(report)) }).await.is_ok() {
+            let _ = tokio::time::timeout(REPORT_EVERY / 4, connection.closed()).await;
+        }
+        connection.close(line::CLOSE_DONE, b"the edge ends");
+    }
+
+    fn make(&self, meter: &mut Meter, started_ms: u64, draining: bool) -> Report {
+        let (connections, addresses) = self.door.counts();
+        let config = &self.config;
+        let bytes = self.shards.iter().map(|shard| shard.bytes.load(Ordering::Relaxed)).sum();
+        let (cpu, bits_out) = meter.read(bytes);
+        let place = &config.place;
+        let rtt_us = self.gauges.rtt_us.load(Ordering::Relaxed);
+        Report {
+            edge: self.name.clone(),
+            region: place.region.clone(),
+            city: place.city.clone(),
+            carrier: place.carrier.clone(),
+            site: place.site.clone(),
+            zone: place.zone.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            latitude: place.latitude,
+            longitude: place.longitude,
+            endpoints: self.endpoints(),
+            weight: config.public.weight,
+            connections,
+            connections_max: u32::try_from(config.limits.connections_max).unwrap_or(u32::MAX),
+            cpu,
+            bits_out,
+            bits_out_max: config.public.bits_out_max,
+            draining,
+            lines: vec![LineReport {
+                local: config.line_local.to_string(),
+                remote: config.upstream.to_string(),
+                upstream: "origin".into(),
+                up: self.gauges.line_up.load(Ordering::Relaxed),
+                rtt_ms: rtt_us as f64 / 1000.0,
+                loss: 0.0,
+            }],
+            started_ms,
+            addresses,
+        }
+    }
+
+    fn endpoints(&self) -> Vec<Public> {
+        let listen = &self.config.listen;
+        let all = [
+            ("goim-tcp", listen.goim),
+            ("goim-tcp-tls", listen.goim_tls),
+            ("http", listen.http),
+            ("https", listen.https),
+        ];
+        let public = |(protocol, address): (&str, Option<SocketAddr>)| {
+            let address = address?;
+            let host = &self.config.public.host;
+            let host = if host.is_empty() { address.ip().to_string() } else { host.clone() };
+            Some(Public { protocol: protocol.into(), host, port: u32::from(address.port()) })
+        };
+        all.into_iter().filter_map(public).collect()
+    }
+}
+
+/// Turns counters into rates.
+#[derive(Default)]
+struct Meter {
+    last: Option<(Instant, u64, Duration)>,
+}
+
+impl Meter {
+    /// The share of all cores that this process used, and bits a second out, since the last reading.
+    fn read(&mut self, bytes: u64) -> (f64, u64) {
+        let now = Instant::now();
+        let cpu = cpu_time();
+        let rates = self.last.map_or((0.0, 0), |(then, bytes_then, cpu_then)| {
+            let seconds = now.duration_since(then).as_secs_f64().max(0.001);
+            let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+            let share = cpu.saturating_sub(cpu_then).as_secs_f64() / seconds / cores;
+            let bits = bytes.saturating_sub(bytes_then) as f64 * 8.0 / seconds;
+            (share.clamp(0.0, 1.0), bits as u64)
+        });
+        self.last = Some((now, bytes, cpu));
+        rates
+    }
+}
+
+/// CPU time of this process, from `/proc/self/stat` (fields 14 and 15, in ticks of 10 ms); zero
+/// where there is none.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+/// How often an edge reports.
+pub(super) const REPORT_EVERY: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(1);

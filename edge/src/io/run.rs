@@ -1,0 +1,220 @@
+//! An edge from its start to its end.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use shared::config::cli::Args;
+use shared::io::admin::{Admin, Readiness};
+use shared::io::line::{self, LineError};
+use shared::io::service;
+use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
+use shared::io::telemetry::Telemetry;
+use shared::io::tls::{ClientFacing, Nodes, POLL_PERIOD, Role, TlsError};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use super::door::Door;
+use super::metrics;
+use super::report::Reporter;
+use super::shards::{self, Listener, Start};
+use super::uplink::{Gauges, Uplink, Upstream};
+use super::world::{Counters, Entrance};
+use crate::config::Config;
+use crate::hub::ShardId;
+
+/// Why an edge does not start, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key})")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The key that names it.
+        key: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("certificates cannot be used")]
+    Tls(#[from] TlsError),
+    /// The certificate is not an edge's.
+    #[error("node.certificate is that of {0}; an edge needs edge.<name>.linecast")]
+    Role(String),
+    /// The line's endpoint cannot be set up.
+    #[error("lines cannot be opened from here")]
+    Line(#[from] LineError),
+    /// No thread for a shard.
+    #[error("cannot start a shard's thread")]
+    Thread(#[source] io::Error),
+    /// Part of the edge failed while it ran.
+    #[error("the edge failed")]
+    Failed(#[from] TaskFailed),
+}
+
+/// Does what the arguments ask for: most often runs an edge until SIGINT or SIGTERM.
+pub fn launch(args: &Args) -> ExitCode {
+    service::launch(args, ("edge", PREFIX), |config: &Config| &config.log, run)
+}
+
+/// Runs an edge until the shutdown.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
+    let config = Arc::new(config);
+    let nodes = Nodes::load(&config.node)?;
+    let name = nodes.name();
+    if name.role != Role::Edge {
+        return Err(RunError::Role(name.to_string()));
+    }
+    let count = match config.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let admin = listen_admin(config.admin).await?;
+    let mut tasks = Tasks::new(shutdown.clone());
+    let telemetry = Telemetry::new("edge");
+    let mut listeners = listen(&config, count, &mut tasks, &telemetry, &shutdown)?;
+
+    let gauges = Arc::new(Gauges::default());
+    let door = Arc::new(Door::new(
+        config.limits.connections_max,
+        config.limits.connections_per_address_max,
+    ));
+    let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
+    metrics::register(&telemetry, &gauges, &counters);
+    telemetry.register(|registry| nodes.register(registry));
+    tasks.spawn("node certificates", nodes.clone().watch(POLL_PERIOD, shutdown.clone()));
+
+    let (to_hub, from_shards) = mpsc::unbounded_channel();
+    let (to_shards, from_hub): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::channel(SHARD_QUEUE)).unzip();
+    let (namespaces, mut told) = watch::channel(None);
+    let upstream = Upstream {
+        node: name.name.clone(),
+        remote: config.upstream,
+        linger: config.linger,
+        request_timeout: config.request_timeout,
+    };
+    let endpoint = line::calling(config.line_local, &nodes, Role::Origin)?;
+    let uplink = Uplink::new(
+        upstream,
+        endpoint,
+        to_shards,
+        namespaces,
+        Arc::clone(&gauges),
+        Arc::clone(&door),
+    );
+    tasks.spawn_essential("uplink", uplink.run(from_shards, shutdown.clone()));
+
+    let readiness = Arc::clone(&gauges);
+    let ready_told = told.clone();
+    let serve_admin = Admin::new(telemetry, move || {
+        if ready_told.borrow().is_none() {
+            Readiness::NotReady("waiting for the upstream".into())
+        } else if !readiness.line_up.load(Ordering::Relaxed) {
+            Readiness::NotReady("no line to the upstream".into())
+        } else {
+            Readiness::Ready
+        }
+    });
+    tasks.spawn_essential("admin", serve_admin.serve(admin, shutdown.clone()));
+
+    let reporter = Reporter {
+        name: name.name.clone(),
+        config: Arc::clone(&config),
+        door: Arc::clone(&door),
+        gauges,
+        shards: counters.clone(),
+    };
+    // Without namespaces nobody can be served rightly, so nobody is let in before they are told.
+    tokio::select! {
+        () = shutdown.triggered() => return Ok(tasks.run(GRACE).await?),
+        told = told.wait_for(Option::is_some) => drop(told),
+    }
+    for svrlist in &config.svrlists {
+        let endpoint = line::calling((Ipv4Addr::UNSPECIFIED, 0).into(), &nodes, Role::Svrlist)?;
+        let report = reporter.clone().run(endpoint, *svrlist, shutdown.clone());
+        tasks.spawn("report", report);
+    }
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    for (index, (from_hub, counters)) in from_hub.into_iter().zip(&counters).enumerate() {
+        let start = Start {
+            id: ShardId(index as u8), // at most SHARDS_MAX
+            config: Arc::clone(&config),
+            listeners: listeners.pop().unwrap_or_default(),
+            namespaces: told.clone(),
+            door: Arc::clone(&door),
+            to_hub: to_hub.clone(),
+            from_hub,
+            counters: Arc::clone(counters),
+            shutdown: shutdown.clone(),
+        };
+        threads.push(shards::start(start).map_err(RunError::Thread)?);
+    }
+    drop(to_hub);
+    tracing::info!(edge = %name, shards = count, "ready");
+    let ended = tasks.run(GRACE).await;
+    let joined = tokio::task::spawn_blocking(move || {
+        threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+    });
+    if joined.await.unwrap_or(0) > 0 {
+        tracing::error!("a shard panicked");
+    }
+    Ok(ended?)
+}
+
+async fn listen_admin(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen {
+        address,
+        key: "admin",
+        source,
+    })
+}
+
+/// Binds every listener once for each shard.
+fn listen(
+    config: &Config,
+    shards: usize,
+    tasks: &mut Tasks,
+    telemetry: &Telemetry,
+    shutdown: &Shutdown,
+) -> Result<Vec<Vec<Listener>>, RunError> {
+    let (mut plain, mut http) = (None, None);
+    if let Some((chain, key)) = &config.certificate {
+        let certificates = ClientFacing::load(chain, key)?;
+        plain = Some(certificates.server_config(&[])?);
+        http = Some(certificates.server_config(&[b"http/1.1"])?);
+        telemetry.register(|registry| certificates.register(registry));
+        tasks.spawn("certificates", certificates.watch(POLL_PERIOD, shutdown.clone()));
+    }
+    let all = [
+        ("listen.goim", config.listen.goim, Entrance::Goim, None),
+        ("listen.http", config.listen.http, Entrance::Http, None),
+        ("listen.goim_tls", config.listen.goim_tls, Entrance::Goim, plain),
+        ("listen.https", config.listen.https, Entrance::Http, http),
+    ];
+    let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+    for (key, address, entrance, tls) in all {
+        let Some(address) = address else { continue };
+        let sockets = shards::bind(address, shards).map_err(|source| RunError::Listen {
+            address,
+            key,
+            source,
+        })?;
+        for (shard, socket) in listeners.iter_mut().zip(sockets) {
+            shard.push(Listener { socket, entrance, tls: tls.clone() });
+        }
+    }
+    Ok(listeners)
+}
+
+/// What an edge's environment variables begin with.
+pub const PREFIX: &str = "LINECAST_EDGE";
+/// What a shard may be behind the hub before the line waits for it.
+const SHARD_QUEUE: usize = 1024;
+/// How long ending tasks may take.
+const GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,180 @@
+//! The threads that face clients: one single-threaded runtime each, listeners shared with
+//! SO_REUSEPORT, no lock between them on the way of a message.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use shared::io::shutdown::Shutdown;
+use shared::namespace::Namespaces;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use super::door::Door;
+use super::uplink::ToShard;
+use super::world::{Counters, Entrance, World};
+use crate::config::Config;
+use crate::hub::ShardId;
+use crate::session::{Blame, Close};
+use crate::shard::{TICK, ToHub};
+
+/// A listener of one shard.
+pub(super) struct Listener {
+    pub(super) socket: StdListener,
+    pub(super) entrance: Entrance,
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+/// What a shard's thread is started with.
+pub(super) struct Start {
+    pub(super) id: ShardId,
+    pub(super) config: Arc<Config>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) namespaces: watch::Receiver<Option<Arc<Namespaces>>>,
+    pub(super) door: Arc<Door>,
+    pub(super) to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
+    pub(super) from_hub: mpsc::Receiver<ToShard>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) shutdown: Shutdown,
+}
+
+/// Starts a shard's thread. It ends with the shutdown, which it triggers if it fails.
+pub(super) fn start(start: Start) -> io::Result<thread::JoinHandle<()>> {
+    let name = format!("shard-{}", start.id.0);
+    thread::Builder::new().name(name).spawn(move || {
+        let shutdown = start.shutdown.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => LocalSet::new().block_on(&runtime, run(start)),
+            Err(error) => tracing::error!(%error, "a shard cannot start"),
+        }
+        shutdown.trigger();
+    })
+}
+
+/// Binds an address so that every shard can listen on it, after making sure that nobody else does:
+/// SO_REUSEPORT alone would share it with another edge without a word.
+pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
+    let open = |reuse: bool| {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if reuse {
+            socket.set_reuse_port(true)?;
+        }
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok::<_, io::Error>(StdListener::from(socket))
+    };
+    drop(open(false)?);
+    (0..count).map(|_| open(true)).collect()
+}
+
+async fn run(start: Start) {
+    let Start {
+        id, config, listeners, mut namespaces, door, to_hub, mut from_hub, counters, ..
+    } = start;
+    let shutdown = start.shutdown;
+    let first = namespaces.borrow_and_update().clone().unwrap_or_default();
+    let world = World::new(id, config, first, door, to_hub, counters);
+    let world = Rc::new(RefCell::new(world));
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        acceptors.spawn_local(accept(Rc::clone(&world), listener));
+    }
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            () = shutdown.triggered() => break,
+            count = from_hub.recv_many(&mut batch, BATCH) => {
+                if count == 0 {
+                    break;
+                }
+                let mut world = world.borrow_mut();
+                for message in batch.drain(..) {
+                    world.handle_hub(message);
+                }
+                world.pump();
+            }
+            _ = tick.tick() => world.borrow_mut().handle_tick(),
+            Ok(()) = namespaces.changed() => {
+                let told = namespaces.borrow_and_update().clone();
+                if let Some(told) = told {
+                    world.borrow_mut().set_namespaces(told);
+                }
+            }
+            Some(ended) = acceptors.join_next() => {
+                tracing::error!(?ended, "an accept loop ended");
+                break;
+            }
+        }
+    }
+    // Nobody new; those here are told, and given a moment to read it.
+    acceptors.shutdown().await;
+    let close = Close { code: 3001, reason: "shutdown".into(), blame: Blame::Us };
+    world.borrow_mut().close_all(&close);
+    let drained = async {
+        while world.borrow().len() > 0 || world.borrow().has_connections() {
+            tick.tick().await;
+            world.borrow_mut().handle_tick();
+        }
+    };
+    let _ = tokio::time::timeout(GRACE, drained).await;
+}
+
+async fn accept(world: Rc<RefCell<World>>, listener: Listener) {
+    let Listener { socket, entrance, tls } = listener;
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::error!(%error, "cannot listen"),
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let entered =
+                        world.borrow_mut().enter(stream, peer.ip(), entrance, tls.as_ref());
+                    if let Some(id) = entered {
+                        let world = Rc::clone(&world);
+                        connections.spawn_local(poll_fn(move |cx| {
+                            world.borrow_mut().poll_connection(id, cx)
+                        }));
+                    }
+                }
+                Err(error) => {
+                    // Out of descriptors, mostly: the connection stays in the queue, so that trying
+                    // at once again would only spin.
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            },
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection's task failed");
+                }
+            }
+        }
+    }
+}
+
+/// Messages of the hub that are taken at once: the natural batch of a busy shard.
+const BATCH: usize = 512;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long ending connections may take when the edge ends.
+const GRACE: Duration = Duration::from_secs(4);

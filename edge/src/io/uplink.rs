@@ -1,0 +1,497 @@
+//! The edge's side of its lines: carries out what the pool and the hub decide.
+//!
+//! One task owns both machines and takes everything that happens in one place; the tasks beside it
+//! only move bytes: one opens a line, one reads its frames, one its control stream, one writes to it.
+//!
+//! Invariant: what belongs to a line that was replaced or abandoned is dropped by its attempt number,
+//! so a late event never touches the line that took its place.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quinn::{Connection, Endpoint};
+use shared::channel::ChannelName;
+use shared::io::line::{self, Call, FrameReceiver, LineError, Receiver, Sender};
+use shared::io::shutdown::Shutdown;
+use shared::line::{Action as LineAction, LineId, Pool};
+use shared::message::{Message, Position};
+use shared::namespace::Namespaces;
+use shared::wire::control::{
+    Command, Down, Hello, History, HistoryResult, OnlineTotals, Ping, Request, Response, Up, down,
+    request, response, up,
+};
+use shared::wire::frame::Frame;
+use shared::wire::{PROTOCOL_VERSION, convert};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::door::Door;
+use crate::hub::{Action as HubAction, Hub, News, ShardId};
+use crate::room::ConnectionId;
+use crate::session::{Answer, AskId};
+use crate::shard::ToHub;
+
+/// What a shard is told.
+#[derive(Debug)]
+pub(super) enum ToShard {
+    /// Of a channel.
+    News(News),
+    /// The answer to a request of a session.
+    Response(ConnectionId, AskId, Answer),
+    /// Older messages of a channel, or `None` if they cannot be had now.
+    Older(ChannelName, Position, Option<Vec<Arc<Message>>>),
+    /// What a back end wants done to connections.
+    Command(Arc<Command>),
+    /// Another shard's connection logged in with this key.
+    KeyTaken(String),
+}
+
+/// What this edge is and whom it calls.
+#[derive(Clone, Debug)]
+pub(super) struct Upstream {
+    /// The name in our certificate.
+    pub(super) node: String,
+    /// The upstream's address.
+    pub(super) remote: SocketAddr,
+    /// How long a pull stays open after its last reader left.
+    pub(super) linger: Duration,
+    /// How long an uplink request may take.
+    pub(super) request_timeout: Duration,
+}
+
+/// What others may look at: numbers for metrics, reports and readiness.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    /// A line is up.
+    pub(super) line_up: AtomicBool,
+    /// Lines that were opened so far.
+    pub(super) lines_opened: AtomicU64,
+    /// Smoothed round-trip time of the line, microseconds; 0 is unknown.
+    pub(super) rtt_us: AtomicU64,
+    /// Channels pulled.
+    pub(super) channels: AtomicU32,
+    /// Messages taken from the line.
+    pub(super) messages: AtomicU64,
+    /// Messages that had come before.
+    pub(super) duplicates: AtomicU64,
+    /// Gaps told to clients.
+    pub(super) gaps: AtomicU64,
+    /// Uplink requests that failed.
+    pub(super) requests_failed: AtomicU64,
+}
+
+enum LineEvent {
+    Opened(Box<Call>),
+    Frames(Vec<Frame>),
+    Down(down::Kind),
+    Closed(LineError),
+}
+
+struct Attempt {
+    line: LineId,
+    number: u64,
+    event: LineEvent,
+}
+
+/// The line in use.
+struct Current {
+    line: LineId,
+    number: u64,
+    connection: Connection,
+    control: mpsc::UnboundedSender<up::Kind>,
+    /// Its tasks end with it.
+    _tasks: JoinSet<()>,
+}
+
+/// The owner of hub and pool.
+pub(super) struct Uplink {
+    upstream: Upstream,
+    endpoint: Endpoint,
+    session: u64,
+    pool: Pool,
+    hub: Hub,
+    current: Option<Current>,
+    attempts: JoinSet<()>,
+    attempt_next: u64,
+    requests: JoinSet<()>,
+    shards: Vec<mpsc::Sender<ToShard>>,
+    namespaces: watch::Sender<Option<Arc<Namespaces>>>,
+    gauges: Arc<Gauges>,
+    door: Arc<Door>,
+    events: mpsc::Sender<Attempt>,
+    events_in: mpsc::Receiver<Attempt>,
+    started: Instant,
+}
+
+impl Uplink {
+    /// An uplink that has not called anybody yet. `namespaces` is told what the upstream says.
+    pub(super) fn new(
+        upstream: Upstream,
+        endpoint: Endpoint,
+        shards: Vec<mpsc::Sender<ToShard>>,
+        namespaces: watch::Sender<Option<Arc<Namespaces>>>,
+        gauges: Arc<Gauges>,
+        door: Arc<Door>,
+    ) -> Self {
+        let now = Instant::now();
+        let seed: u64 = rand::random();
+        let (events, events_in) = mpsc::channel(EVENTS_MAX);
+        Self {
+            pool: Pool::new([upstream.remote], seed, now),
+            hub: Hub::new(upstream.linger, now),
+            upstream,
+            endpoint,
+            session: seed,
+            current: None,
+            attempts: JoinSet::new(),
+            attempt_next: 0,
+            requests: JoinSet::new(),
+            shards,
+            namespaces,
+            gauges,
+            door,
+            events,
+            events_in,
+            started: now,
+        }
+    }
+
+    /// Serves the shards until the shutdown.
+    pub(super) async fn run(
+        mut self,
+        mut from_shards: mpsc::UnboundedReceiver<(ShardId, ToHub)>,
+        shutdown: Shutdown,
+    ) {
+        let mut batch = Vec::new();
+        loop {
+            self.act().await;
+            let deadline = self.pool.next_deadline();
+            let deadline =
+                deadline.map_or(self.hub.next_deadline(), |at| at.min(self.hub.next_deadline()));
+            tokio::select! {
+                () = shutdown.triggered() => break,
+                Some(attempt) = self.events_in.recv() => self.handle_line(attempt),
+                count = from_shards.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break; // all shards are gone
+                    }
+                    for (shard, message) in batch.drain(..) {
+                        self.handle_shard(shard, message).await;
+                    }
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    let now = Instant::now();
+                    let (connections, addresses) = self.door.counts();
+                    self.hub.set_clients(connections, addresses);
+                    self.pool.handle_deadline(now);
+                    self.hub.handle_deadline(now);
+                }
+                Some(_) = self.attempts.join_next() => {}
+                Some(_) = self.requests.join_next() => {}
+            }
+        }
+        if let Some(current) = self.current.take() {
+            current.connection.close(line::CLOSE_DONE, b"the edge ends");
+        }
+        self.endpoint.wait_idle().await;
+    }
+
+    async fn act(&mut self) {
+        while let Some(action) = self.pool.poll_action() {
+            match action {
+                LineAction::Open { line, remote } => self.open(line, remote),
+                LineAction::Ping(line) => {
+                    if let Some(current) = self.current.as_ref().filter(|c| c.line == line) {
+                        let sent_us = self.started.elapsed().as_micros() as u64;
+                        let _ = current.control.send(up::Kind::Ping(Ping { sent_us }));
+                    }
+                }
+                LineAction::Abandon(line) => {
+                    tracing::warn!(line = line.0, "the line is silent: abandoning it");
+                    self.drop_line(line);
+                }
+            }
+        }
+        while let Some(action) = self.hub.poll_action() {
+            match action {
+                HubAction::Up(kind) => {
+                    if let Some(current) = &self.current {
+                        let _ = current.control.send(kind);
+                    }
+                }
+                HubAction::Tell(shard, news) => self.tell(shard, ToShard::News(news)).await,
+            }
+        }
+        let counts = self.hub.counts();
+        let gauges = &self.gauges;
+        gauges.line_up.store(self.hub.is_line_up(), Ordering::Relaxed);
+        gauges.channels.store(self.hub.channels() as u32, Ordering::Relaxed);
+        gauges.messages.store(counts.messages, Ordering::Relaxed);
+        gauges.duplicates.store(counts.duplicates, Ordering::Relaxed);
+        gauges.gaps.store(counts.gaps, Ordering::Relaxed);
+    }
+
+    /// Tells a shard, waiting while its queue is full: the line's credit then holds the upstream.
+    async fn tell(&self, shard: ShardId, message: ToShard) {
+        if let Some(shard) = self.shards.get(usize::from(shard.0)) {
+            let _ = shard.send(message).await;
+        }
+    }
+
+    fn open(&mut self, line: LineId, remote: SocketAddr) {
+        self.attempt_next += 1;
+        let number = self.attempt_next;
+        let (endpoint, events) = (self.endpoint.clone(), self.events.clone());
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            node: self.upstream.node.clone(),
+            session: self.session,
+        };
+        self.attempts.spawn(async move {
+            let event = match line::call(&endpoint, remote, hello).await {
+                Ok(call) => LineEvent::Opened(Box::new(call)),
+                Err(error) => LineEvent::Closed(error),
+            };
+            let _ = events.send(Attempt { line, number, event }).await;
+        });
+    }
+
+    fn handle_line(&mut self, Attempt { line, number, event }: Attempt) {
+        let now = Instant::now();
+        let is_current = self.current.as_ref().is_some_and(|c| c.number == number);
+        match event {
+            LineEvent::Opened(call) => self.take_line(line, number, *call, now),
+            LineEvent::Frames(frames) if is_current => {
+                self.pool.handle_heard(line, now);
+                self.hub.handle_frames(frames);
+            }
+            LineEvent::Down(kind) if is_current => {
+                self.pool.handle_heard(line, now);
+                self.handle_down(line, kind, now);
+            }
+            LineEvent::Closed(error) if is_current => {
+                tracing::warn!(line = line.0, error = &error as &dyn Error, "the line closed");
+                self.drop_line(line);
+                self.pool.handle_closed(line, now);
+            }
+            LineEvent::Closed(error) if self.current.is_none() => {
+                tracing::info!(line = line.0, error = &error as &dyn Error, "cannot open the line");
+                self.pool.handle_closed(line, now);
+            }
+            LineEvent::Frames(_) | LineEvent::Down(_) | LineEvent::Closed(_) => {}
+        }
+    }
+
+    fn take_line(&mut self, line: LineId, number: u64, call: Call, now: Instant) {
+        let Call { connection, peer, up, down, welcome } = call;
+        tracing::info!(line = line.0, %peer, version = welcome.version, "the line is up");
+        let namespaces = Arc::new(convert::namespaces_in(welcome.namespaces));
+        let (control, control_in) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        let events = self.events.clone();
+        tasks.spawn(write_control(up, control_in));
+        tasks.spawn(read_control(down, line, number, events.clone()));
+        tasks.spawn(read_frames(connection.clone(), line, number, events));
+        self.current = Some(Current { line, number, connection, control, _tasks: tasks });
+        self.pool.handle_opened(line, now);
+        self.gauges.lines_opened.fetch_add(1, Ordering::Relaxed);
+        self.namespaces.send_replace(Some(Arc::clone(&namespaces)));
+        self.hub.handle_line_up(namespaces);
+    }
+
+    fn drop_line(&mut self, line: LineId) {
+        if let Some(current) = self.current.take_if(|current| current.line == line) {
+            current.connection.close(line::CLOSE_DONE, b"abandoned");
+            self.hub.handle_line_down();
+        }
+    }
+
+    fn handle_down(&mut self, line: LineId, kind: down::Kind, now: Instant) {
+        match kind {
+            down::Kind::Welcome(_) => {}
+            down::Kind::Totals(totals) => self.handle_totals(totals),
+            down::Kind::Command(command) => {
+                let command = Arc::new(command);
+                for shard in &self.shards {
+                    // A shard too busy to take a command is told with the next one; never wait here.
+                    if shard.try_send(ToShard::Command(Arc::clone(&command))).is_err() {
+                        tracing::warn!("a shard's queue is full: a command is lost");
+                    }
+                }
+            }
+            down::Kind::Pong(pong) => {
+                let now_us = self.started.elapsed().as_micros() as u64;
+                let rtt = Duration::from_micros(now_us.saturating_sub(pong.sent_us));
+                self.pool.handle_rtt(line, rtt, now);
+                let rtt = self.pool.lines().find(|(id, ..)| *id == line).and_then(|(.., rtt)| rtt);
+                let rtt_us = rtt.map_or(0, |rtt| rtt.as_micros() as u64);
+                self.gauges.rtt_us.store(rtt_us, Ordering::Relaxed);
+            }
+            down::Kind::GoAway(away) => {
+                tracing::info!(address = away.address, reason = away.reason, "go away");
+            }
+        }
+    }
+
+    fn handle_totals(&mut self, totals: OnlineTotals) {
+        self.hub.handle_totals(totals);
+    }
+
+    async fn handle_shard(&mut self, shard: ShardId, message: ToHub) {
+        let now = Instant::now();
+        match message {
+            ToHub::Join(channel, from) => self.hub.handle_join(shard, channel, from, now),
+            ToHub::Leave(channel) => self.hub.handle_leave(shard, &channel, now),
+            ToHub::Count(channel, count) => self.hub.handle_count(shard, &channel, count),
+            ToHub::Presence(channel, joined, info) => {
+                self.hub.handle_presence(&channel, joined, &info);
+            }
+            ToHub::Request(connection, id, kind) => {
+                self.act().await; // so that the request comes after every update before it
+                self.request(kind, shard, move |result| {
+                    ToShard::Response(connection, id, answer(result))
+                });
+            }
+            ToHub::Older(channel, position) => {
+                let history = History {
+                    channel: channel.as_str().to_owned(),
+                    limit: -1,
+                    since: true,
+                    since_epoch: position.epoch.number(),
+                    since_offset: position.offset,
+                    reverse: false,
+                };
+                self.request(request::Kind::History(history), shard, move |result| {
+                    let messages = result.and_then(|kind| older(kind, position));
+                    ToShard::Older(channel, position, messages)
+                });
+            }
+            ToHub::KeyTaken(key) => {
+                for (index, _) in self.shards.iter().enumerate() {
+                    let other = ShardId(index as u8); // at most SHARDS_MAX
+                    if other != shard {
+                        self.tell(other, ToShard::KeyTaken(key.clone())).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the upstream, and tells the shard what `make` makes of the answer.
+    fn request(
+        &mut self,
+        kind: request::Kind,
+        shard: ShardId,
+        make: impl FnOnce(Option<response::Kind>) -> ToShard + Send + 'static,
+    ) {
+        let Some(to) = self.shards.get(usize::from(shard.0)).cloned() else { return };
+        let connection = self.current.as_ref().map(|current| current.connection.clone());
+        let request = Request { after_update: self.hub.update_seq(), kind: Some(kind) };
+        let (timeout, gauges) = (self.upstream.request_timeout, Arc::clone(&self.gauges));
+        self.requests.spawn(async move {
+            let response = match connection {
+                Some(connection) => match line::request(&connection, &request, timeout).await {
+                    Ok(Response { kind }) => kind,
+                    Err(error) => {
+                        tracing::info!(error = &error as &dyn Error, "an uplink request failed");
+                        None
+                    }
+                },
+                None => None,
+            };
+            if response.is_none() {
+                gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
+            }
+            let _ = to.send(make(response)).await;
+        });
+    }
+}
+
+fn answer(response: Option<response::Kind>) -> Answer {
+    match response {
+        Some(response::Kind::Failure(failure)) => Answer::Failed {
+            code: failure.code,
+            message: failure.message,
+            temporary: failure.temporary,
+        },
+        Some(kind) => Answer::Response(kind),
+        None => Answer::Failed {
+            code: 100,
+            message: "the upstream cannot be reached".into(),
+            temporary: true,
+        },
+    }
+}
+
+fn older(response: response::Kind, position: Position) -> Option<Vec<Arc<Message>>> {
+    let response::Kind::History(HistoryResult { epoch, messages, .. }) = response else {
+        return None;
+    };
+    // Another epoch has nothing to do with what was asked: nothing is left of it.
+    let messages = if epoch == position.epoch.number() { messages } else { Vec::new() };
+    messages.into_iter().map(|stored| convert::stored_in(stored).map(Arc::new)).collect()
+}
+
+async fn write_control(mut up: Sender<Up>, mut messages: mpsc::UnboundedReceiver<up::Kind>) {
+    while let Some(kind) = messages.recv().await {
+        if let Err(error) = up.send(&Up { kind: Some(kind) }).await {
+            tracing::debug!(error = &error as &dyn Error, "cannot write to the control stream");
+            return; // the reader tells the owner
+        }
+    }
+}
+
+async fn read_control(
+    mut down: Receiver<Down>,
+    line: LineId,
+    number: u64,
+    events: mpsc::Sender<Attempt>,
+) {
+    loop {
+        let event = match down.receive().await {
+            Ok(Some(Down { kind: Some(kind) })) => LineEvent::Down(kind),
+            Ok(Some(Down { kind: None })) => continue, // of a newer version
+            Ok(None) => LineEvent::Closed(LineError::Protocol("the control stream ended")),
+            Err(error) => LineEvent::Closed(error),
+        };
+        let ends = matches!(event, LineEvent::Closed(_));
+        if events.send(Attempt { line, number, event }).await.is_err() || ends {
+            return;
+        }
+    }
+}
+
+async fn read_frames(
+    connection: Connection,
+    line: LineId,
+    number: u64,
+    events: mpsc::Sender<Attempt>,
+) {
+    let event = match FrameReceiver::accept(&connection).await {
+        Err(error) => LineEvent::Closed(error),
+        Ok(mut live) => loop {
+            let mut frames = Vec::new();
+            match live.receive(&mut frames).await {
+                Ok(true) => {
+                    let event = LineEvent::Frames(frames);
+                    if events.send(Attempt { line, number, event }).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(false) => {
+                    break LineEvent::Closed(LineError::Protocol("the live stream ended"));
+                }
+                Err(error) => break LineEvent::Closed(error),
+            }
+        },
+    };
+    let _ = events.send(Attempt { line, number, event }).await;
+}
+
+/// Line events that wait for the owner: beyond this the line's readers wait.
+const EVENTS_MAX: usize = 64;
+/// Messages of shards that are taken at once.
+const BATCH: usize = 256;

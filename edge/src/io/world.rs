@@ -1,0 +1,683 @@
+//! What one shard's thread owns: its machine, its connections, and how the two meet.
+//!
+//! Every entry point is synchronous and ends with [`World::pump`], which carries out all that follows
+//! from it, so that nothing is left half done when another task of the thread runs.
+//!
+//! Invariant: between two entry points no event, reply or fresh item waits, except behind a socket
+//! that would block.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::BytesMut;
+use rustls::ServerConfig;
+use shared::address;
+use shared::namespace::Namespaces;
+use shared::wire::control::{Command, command};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::connection::{Connection, Stage, WriteCounts, gone};
+use super::door::Door;
+use super::socket::{READ_BYTES, ReadOutcome, Socket};
+use super::uplink::ToShard;
+use crate::config::Config;
+use crate::form::{Encoding, Transport};
+use crate::goim::frame;
+use crate::hub::ShardId;
+use crate::protocol::{Protocol, Setups};
+use crate::room::ConnectionId;
+use crate::session::{Ask, Blame, Close, Context, Output};
+use crate::shard::{Event, Shard, ToHub};
+use crate::upgrade::{self, Endpoint, Head, Upgrade};
+use crate::websocket::{self, Decoder};
+
+/// What a listener's clients speak first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entrance {
+    /// goim frames.
+    Goim,
+    /// An HTTP head.
+    Http,
+}
+
+/// What a shard counts; read by metrics.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Open connections.
+    pub(super) connections: AtomicU64,
+    /// Connections accepted so far.
+    pub(super) accepted: AtomicU64,
+    /// Connections turned away at the door.
+    pub(super) refused: AtomicU64,
+    /// Messages written to clients.
+    pub(super) deliveries: AtomicU64,
+    /// Bytes of messages written to clients.
+    pub(super) bytes: AtomicU64,
+    /// Writes that carried them.
+    pub(super) writes: AtomicU64,
+    /// Subscriptions that lost messages and were told.
+    pub(super) lost: AtomicU64,
+    /// Ends by the client's leaving or fault.
+    pub(super) ended_peer: AtomicU64,
+    /// Ends by our decision or fault.
+    pub(super) ended_us: AtomicU64,
+    /// Ends by the path between.
+    pub(super) ended_network: AtomicU64,
+}
+
+/// One shard's thread's state.
+pub(super) struct World {
+    id: ShardId,
+    config: Arc<Config>,
+    setups: Setups,
+    shard: Shard,
+    connections: Vec<Option<Box<Connection>>>,
+    namespaces: Arc<Namespaces>,
+    door: Arc<Door>,
+    to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
+    counters: Arc<Counters>,
+    deadlines: BTreeSet<(Instant, ConnectionId)>,
+    touched: Vec<ConnectionId>,
+    released: Vec<ConnectionId>,
+    scratch: BytesMut,
+    output: Output,
+}
+
+impl World {
+    pub(super) fn new(
+        id: ShardId,
+        config: Arc<Config>,
+        namespaces: Arc<Namespaces>,
+        door: Arc<Door>,
+        to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            id,
+            setups: Setups::new(&config),
+            config,
+            shard: Shard::default(),
+            connections: Vec::new(),
+            namespaces,
+            door,
+            to_hub,
+            counters,
+            deadlines: BTreeSet::new(),
+            touched: Vec::new(),
+            released: Vec::new(),
+            scratch: BytesMut::new(),
+            output: Output::default(),
+        }
+    }
+
+    /// The upstream told its namespaces anew.
+    pub(super) fn set_namespaces(&mut self, namespaces: Arc<Namespaces>) {
+        self.namespaces = namespaces;
+    }
+
+    /// Takes an accepted stream in. `None` if there is no room for it.
+    pub(super) fn enter(
+        &mut self,
+        stream: TcpStream,
+        peer: IpAddr,
+        entrance: Entrance,
+        tls: Option<&Arc<ServerConfig>>,
+    ) -> Option<ConnectionId> {
+        let peer = address::canonical(peer);
+        if !self.door.enter(peer) {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let now = Instant::now();
+        // Small messages leave at once; where it cannot be set, they leave later.
+        let _ = stream.set_nodelay(true);
+        if self.config.limits.send_buffer > 0 {
+            let size = self.config.limits.send_buffer as usize; // bounded by the configuration
+            let _ = socket2::SockRef::from(&stream).set_send_buffer_size(size);
+        }
+        let socket = match Socket::new(stream, tls) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, "cannot begin TLS");
+                self.door.leave(peer);
+                return None;
+            }
+        };
+        let id = self.shard.connect();
+        let until = now + self.config.limits.handshake_timeout;
+        let stage = match entrance {
+            Entrance::Goim => Stage::Plain,
+            Entrance::Http => Stage::Head,
+        };
+        let mut connection = Connection::new(id, socket, peer, stage, until);
+        if entrance == Entrance::Goim {
+            let client = client_id();
+            let protocol = Protocol::goim(&self.setups, Transport::Tcp, &client, now);
+            connection.protocol = Some(protocol);
+        }
+        if self.connections.len() <= id.slot {
+            self.connections.resize_with(id.slot + 1, || None);
+        }
+        self.connections[id.slot] = Some(Box::new(connection));
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        self.reschedule(id);
+        Some(id)
+    }
+
+    /// Drives a connection: ready when it is over and removed.
+    pub(super) fn poll_connection(
+        &mut self,
+        id: ConnectionId,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        for _ in 0..TURNS {
+            let Some(connection) = self.connection(id) else { return Poll::Ready(()) };
+            if connection.dead {
+                self.remove(id);
+                return Poll::Ready(());
+            }
+            connection.waker = Some(cx.waker().clone());
+            let mut progressed = false;
+            if connection.blocked {
+                match connection.socket.poll_writable(cx) {
+                    Poll::Ready(Ok(())) => {
+                        progressed = true;
+                        self.handle_writable(id);
+                    }
+                    Poll::Ready(Err(_)) => connection.die(),
+                    Poll::Pending => {}
+                }
+            } else if !connection.is_busy() {
+                match connection.socket.poll_readable(cx) {
+                    Poll::Ready(Ok(())) => {
+                        progressed = true;
+                        self.handle_readable(id);
+                    }
+                    Poll::Ready(Err(_)) => connection.die(),
+                    Poll::Pending => {}
+                }
+            }
+            self.pump();
+            self.reschedule(id);
+            let again = self.connection(id).is_some_and(|c| c.dead) || progressed;
+            if !again {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref(); // others' turn
+        Poll::Pending
+    }
+
+    /// The hub's task tells something.
+    pub(super) fn handle_hub(&mut self, message: ToShard) {
+        let now = Instant::now();
+        match message {
+            ToShard::News(news) => self.shard.handle_news(news, now),
+            ToShard::Response(id, ask, answer) => self.shard.handle_response(id, ask, answer),
+            ToShard::Older(channel, position, messages) => {
+                self.shard.handle_older(&channel, position, messages, now);
+            }
+            ToShard::Command(command) => self.handle_command(&command),
+            ToShard::KeyTaken(key) => self.shard.handle_key_taken(&key),
+        }
+    }
+
+    /// Deadlines of connections, and the shard's slow business.
+    pub(super) fn handle_tick(&mut self) {
+        let now = Instant::now();
+        self.shard.handle_tick(now);
+        while let Some((at, id)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            if let Some(connection) = self.connection(id) {
+                connection.deadline = None;
+                self.handle_deadline(id, now);
+                self.reschedule(id);
+            }
+        }
+        self.pump();
+        self.counters.connections.store(self.shard.connections() as u64, Ordering::Relaxed);
+    }
+
+    /// Ends every connection in order, because this edge ends.
+    pub(super) fn close_all(&mut self, close: &Close) {
+        let ids: Vec<ConnectionId> = self.connections.iter().flatten().map(|c| c.id).collect();
+        for id in ids {
+            self.end(id, close);
+        }
+        self.pump();
+    }
+
+    /// Connections that are here.
+    pub(super) fn len(&self) -> usize {
+        self.shard.connections()
+    }
+
+    /// Whether a connection is still being ended.
+    pub(super) fn has_connections(&self) -> bool {
+        self.connections.iter().any(Option::is_some)
+    }
+
+    /// Carries out everything that follows from what happened, until nothing is left.
+    pub(super) fn pump(&mut self) {
+        let now = Instant::now();
+        loop {
+            while let Some(event) = self.shard.poll_event() {
+                self.handle_event(event);
+            }
+            if let Some(room) = self.shard.poll_unswept() {
+                self.sweep(room, now);
+                continue;
+            }
+            if let Some(id) = self.released.pop() {
+                self.handle_writable(id);
+                continue;
+            }
+            let touched = std::mem::take(&mut self.touched);
+            if touched.is_empty() {
+                return;
+            }
+            for id in touched {
+                if let Some(connection) = self.connection(id) {
+                    connection.flush(now);
+                    self.reschedule(id);
+                }
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Answer(id, ask, answer) => {
+                self.with_protocol(id, |protocol, cx, out| {
+                    protocol.handle_answer(ask, answer, cx, out);
+                });
+                self.resume(id);
+            }
+            Event::Lost(id, channel, lost) => {
+                self.counters.lost.fetch_add(1, Ordering::Relaxed);
+                self.with_protocol(id, |protocol, cx, out| {
+                    protocol.handle_lost(&channel, lost, cx, out);
+                });
+            }
+            Event::Close(id, close) => self.end(id, &close),
+            Event::Hub(message) => {
+                // The hub outlives the shards but for the very end.
+                let _ = self.to_hub.send((self.id, message));
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: &Command) {
+        let Some(kind) = &command.kind else { return };
+        let target = match kind {
+            command::Kind::Disconnect(c) => &c.target,
+            command::Kind::Unsubscribe(c) => &c.target,
+            command::Kind::Subscribe(c) => &c.target,
+            command::Kind::Refresh(c) => &c.target,
+        };
+        let Some(target) = target else { return };
+        for id in self.shard.matching(target) {
+            if let command::Kind::Disconnect(disconnect) = kind
+                && let Some(identity) = self.shard.identity(id)
+                && disconnect.whitelist.contains(&identity.client)
+            {
+                continue;
+            }
+            self.with_protocol(id, |protocol, cx, out| protocol.handle_command(kind, cx, out));
+        }
+    }
+
+    fn handle_deadline(&mut self, id: ConnectionId, now: Instant) {
+        let stall = self.config.limits.write_stall;
+        let Some(connection) = self.connection(id) else { return };
+        if let Stage::Ending { until, .. } = connection.stage {
+            if until <= now {
+                connection.die();
+            }
+            return;
+        }
+        if connection.stalled_since.is_some_and(|since| since + stall <= now) {
+            self.count_end(Blame::Network);
+            tracing::debug!("a client takes nothing of what is written to it");
+            if let Some(connection) = self.connection(id) {
+                connection.die();
+            }
+            return;
+        }
+        if connection.protocol.is_none() {
+            if connection.handshake_until <= now {
+                self.count_end(Blame::Peer);
+                if let Some(connection) = self.connection(id) {
+                    connection.die();
+                }
+            }
+            return;
+        }
+        self.with_protocol(id, |protocol, cx, out| {
+            if protocol.next_deadline().is_some_and(|at| at <= cx.now) {
+                protocol.handle_deadline(cx, out);
+            }
+        });
+    }
+
+    fn handle_writable(&mut self, id: ConnectionId) {
+        let now = Instant::now();
+        let Some(connection) = self.connection(id) else { return };
+        if !connection.flush(now) || connection.is_ending() {
+            return;
+        }
+        let Self { shard, connections, .. } = self;
+        let Some(connection) = connections.get_mut(id.slot).and_then(Option::as_mut) else {
+            return;
+        };
+        let mut counts = WriteCounts::default();
+        shard.offer(id, &mut |accepted, segments| {
+            connection.write_segments(accepted, segments, now, &mut counts)
+        });
+        self.count_writes(counts);
+    }
+
+    fn sweep(&mut self, room: usize, now: Instant) {
+        let Self { shard, connections, .. } = self;
+        let mut counts = WriteCounts::default();
+        shard.sweep(room, &mut |id, accepted, segments| match connections
+            .get_mut(id.slot)
+            .and_then(Option::as_mut)
+        {
+            Some(connection) => connection.write_segments(accepted, segments, now, &mut counts),
+            None => crate::room::Written { segments: 0, more: false },
+        });
+        self.count_writes(counts);
+    }
+
+    fn handle_readable(&mut self, id: ConnectionId) {
+        let mut input = std::mem::take(&mut self.scratch);
+        input.clear();
+        input.reserve(READ_BYTES);
+        let Some(connection) = self.connection(id) else { return };
+        let kept = std::mem::take(&mut connection.input);
+        input.extend_from_slice(&kept);
+        let outcome = connection.socket.read(&mut input);
+        match outcome {
+            Ok(ReadOutcome::Drained) => {}
+            Ok(ReadOutcome::More | ReadOutcome::End) => {
+                self.understand(id, &mut input);
+                if let Ok(ReadOutcome::End) = outcome {
+                    self.handle_end(id);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection broke");
+                let ending = self.connection(id).is_none_or(|c| c.is_ending());
+                if !ending {
+                    self.count_end(Blame::Network);
+                }
+                if let Some(connection) = self.connection(id) {
+                    connection.die();
+                }
+            }
+        }
+        if let Some(connection) = self.connection(id)
+            && !connection.is_ending()
+            && !input.is_empty()
+        {
+            connection.input = BytesMut::from(&input[..]);
+        }
+        self.scratch = input;
+    }
+
+    /// The client will send nothing more.
+    fn handle_end(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection(id) else { return };
+        if !connection.is_ending() {
+            self.count_end(Blame::Peer);
+        }
+        if let Some(connection) = self.connection(id) {
+            connection.die();
+        }
+    }
+
+    /// After an answer, a connection that was busy goes on with what it had read.
+    fn resume(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection(id).filter(|c| !c.is_busy()) else { return };
+        connection.wake();
+        let mut input = std::mem::take(&mut connection.input);
+        if input.is_empty() {
+            return;
+        }
+        self.understand(id, &mut input);
+        if let Some(connection) = self.connection(id).filter(|c| !c.is_ending()) {
+            connection.input = input;
+        }
+    }
+
+    /// Takes everything whole off the front of `input`.
+    fn understand(&mut self, id: ConnectionId, input: &mut BytesMut) {
+        let config = Arc::clone(&self.config);
+        loop {
+            let Some(connection) = self.connection(id) else { return };
+            if connection.is_busy() {
+                return;
+            }
+            match &mut connection.stage {
+                Stage::Ending { .. } => return input.clear(),
+                Stage::Plain => {
+                    return self.with_protocol(id, |protocol, cx, out| {
+                        protocol.handle_bytes(input, cx, out);
+                    });
+                }
+                Stage::Head => match upgrade::read(input, &config.websocket) {
+                    Head::More => return,
+                    Head::Upgrade(upgrade) => self.handle_upgrade(id, &upgrade),
+                    Head::Refused(answer) => {
+                        connection.replies.extend_from_slice(answer.as_bytes());
+                        let close = gone(Blame::Peer);
+                        self.end(id, &close);
+                    }
+                },
+                Stage::WebSocket(decoder) => match decoder.decode(input) {
+                    Ok(None) => return,
+                    Ok(Some(event)) => self.handle_websocket(id, event),
+                    Err(error) => {
+                        let close = Close {
+                            code: error.close_code(),
+                            reason: error.to_string(),
+                            blame: Blame::Peer,
+                        };
+                        self.end(id, &close);
+                    }
+                },
+            }
+        }
+    }
+
+    fn handle_upgrade(&mut self, id: ConnectionId, upgrade: &Upgrade) {
+        let now = Instant::now();
+        let config = Arc::clone(&self.config);
+        let client = client_id();
+        let (protocol, message_max) = match upgrade.endpoint {
+            Endpoint::Goim => {
+                let protocol = Protocol::goim(&self.setups, Transport::WebSocket, &client, now);
+                (protocol, GOIM_MESSAGE_BYTES_MAX)
+            }
+            Endpoint::Centrifuge => {
+                let encoding =
+                    if upgrade.wants_protobuf() { Encoding::Protobuf } else { Encoding::Json };
+                let seed = rand::random();
+                let protocol = Protocol::centrifuge(&self.setups, encoding, &client, seed, now);
+                (protocol, config.centrifuge.frame_bytes_max.bytes() as u32)
+            }
+        };
+        let Some(connection) = self.connection(id) else { return };
+        upgrade.put_answer(&mut connection.replies);
+        if let Some(forwarded) = &upgrade.forwarded_for {
+            let trusted = &config.trusted_proxies;
+            connection.address =
+                address::forwarded(connection.peer, [forwarded.as_str()].into_iter(), trusted);
+        }
+        connection.protocol = Some(protocol);
+        connection.stage = Stage::WebSocket(Decoder::new(message_max));
+        self.touched.push(id);
+    }
+
+    fn handle_websocket(&mut self, id: ConnectionId, event: websocket::Event) {
+        match event {
+            websocket::Event::Message { payload, .. } => {
+                self.with_protocol(id, |protocol, cx, out| {
+                    protocol.handle_message(payload, cx, out);
+                });
+            }
+            websocket::Event::Ping(payload) => {
+                if let Some(connection) = self.connection(id) {
+                    websocket::put_pong(&mut connection.replies, &payload);
+                    self.touched.push(id);
+                }
+            }
+            websocket::Event::Pong => {}
+            websocket::Event::Close { code, .. } => {
+                let close =
+                    Close { code: code.unwrap_or(1000), reason: String::new(), blame: Blame::Peer };
+                self.end(id, &close);
+            }
+        }
+    }
+
+    /// Lets a protocol decide, then writes and asks what it decided.
+    fn with_protocol(
+        &mut self,
+        id: ConnectionId,
+        decide: impl FnOnce(&mut Protocol, &Context<'_>, &mut Output),
+    ) {
+        let now = Instant::now();
+        let Self { shard, connections, namespaces, output, .. } = self;
+        let Some(connection) = connections
+            .get_mut(id.slot)
+            .and_then(Option::as_mut)
+            .filter(|connection| connection.id == id && !connection.is_ending())
+        else {
+            return;
+        };
+        let Some(protocol) = connection.protocol.as_mut() else { return };
+        let cx = Context {
+            now,
+            unix_ms: unix_ms(),
+            namespaces,
+            online: &|channel| shard.online(channel),
+        };
+        decide(protocol, &cx, output);
+        if std::mem::replace(&mut connection.held, protocol.is_held()) && !connection.held {
+            self.released.push(id);
+        }
+        if !output.bytes.is_empty() {
+            connection.replies.extend_from_slice(&output.bytes);
+            output.bytes.clear();
+            self.touched.push(id);
+        }
+        let mut asks = std::mem::take(&mut self.output.asks);
+        for ask in asks.drain(..) {
+            match ask {
+                Ask::Close(close) => self.end(id, &close),
+                ask => self.shard.handle_ask(id, ask, now),
+            }
+        }
+        self.output.asks = asks;
+    }
+
+    /// Ends a connection for a reason; its seats are free at once.
+    fn end(&mut self, id: ConnectionId, close: &Close) {
+        let Some(connection) = self.connection(id).filter(|c| !c.is_ending()) else { return };
+        connection.end(close, Instant::now() + LINGER);
+        tracing::debug!(
+            address = %connection.address,
+            code = close.code,
+            reason = close.reason,
+            blame = ?close.blame,
+            "a connection ends"
+        );
+        self.count_end(close.blame);
+        self.shard.disconnect(id);
+        self.touched.push(id);
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        let Some(slot) = self.connections.get_mut(id.slot) else { return };
+        let Some(connection) = slot.take_if(|connection| connection.id == id) else { return };
+        if let Some(at) = connection.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+        self.door.leave(connection.peer);
+        self.shard.disconnect(id);
+        self.pump();
+    }
+
+    fn reschedule(&mut self, id: ConnectionId) {
+        let stall = self.config.limits.write_stall;
+        let Some(connection) = self.connections.get_mut(id.slot).and_then(Option::as_mut) else {
+            return;
+        };
+        if connection.id != id {
+            return;
+        }
+        let own = match (&connection.stage, &connection.protocol) {
+            (Stage::Ending { until, .. }, _) => Some(*until),
+            (_, Some(protocol)) => protocol.next_deadline(),
+            (_, None) => Some(connection.handshake_until),
+        };
+        let stalled = connection.stalled_since.map(|since| since + stall);
+        let at = own.into_iter().chain(stalled).min();
+        if connection.deadline == at {
+            return;
+        }
+        if let Some(old) = connection.deadline {
+            self.deadlines.remove(&(old, id));
+        }
+        connection.deadline = at;
+        if let Some(at) = at {
+            self.deadlines.insert((at, id));
+        }
+    }
+
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id.slot)?.as_deref_mut()?;
+        (connection.id == id).then_some(connection)
+    }
+
+    fn count_writes(&self, counts: WriteCounts) {
+        self.counters.deliveries.fetch_add(counts.messages, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        self.counters.writes.fetch_add(counts.writes, Ordering::Relaxed);
+    }
+
+    fn count_end(&self, blame: Blame) {
+        let counter = match blame {
+            Blame::Peer => &self.counters.ended_peer,
+            Blame::Us => &self.counters.ended_us,
+            Blame::Network => &self.counters.ended_network,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection's name, unique in the network.
+fn client_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Reads and writes of one connection in a row before others get their turn.
+const TURNS: usize = 8;
+/// Bytes of a WebSocket message with goim frames: 16 of the largest.
+const GOIM_MESSAGE_BYTES_MAX: u32 = 16 * (frame::HEADER_BYTES + frame::BODY_BYTES_MAX) as u32;
+/// How long an ended connection waits for the client to have read what was written.
+const LINGER: Duration = Duration::from_secs(3);
