@@ -22,16 +22,22 @@ use shared::message::ClientInfo;
 
 use super::auth::Dialect;
 use super::config::GapMode;
-use super::frame::{self, Frame, FrameError, HEADER_BYTES, Head};
+use super::frame::{self, BODY_BYTES_MAX, Frame, FrameError, HEADER_BYTES, Head};
 use super::{Setup, operation};
 use crate::form::{self, Form, Transport};
 use crate::session::{Answer, Ask, AskId, Blame, Close, Context, Lost, Output};
 use crate::websocket::{self, Opcode};
 use enter::Entering;
 
+/// Bytes of a WebSocket message at most: four of the largest frames. goim sends one a message,
+/// danmaku a few small ones.
+pub const MESSAGE_BYTES_MAX: u32 = 4 * (HEADER_BYTES + BODY_BYTES_MAX) as u32;
+
 /// Bytes of frames that may wait in the backlog: 16 of the largest. Reached only by a client that
 /// goes on sending while the shard goes on reading for a busy session.
 const BACKLOG_BYTES_MAX: usize = 64 << 10;
+
+const _: () = assert!(MESSAGE_BYTES_MAX as usize <= BACKLOG_BYTES_MAX);
 
 /// Operations a client may accept: twice as many as fit into one login.
 const ACCEPTS_MAX: usize = 2048;

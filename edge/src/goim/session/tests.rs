@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use jsonwebtoken::{EncodingKey, Header};
 use proptest::prelude::*;
+use shared::config::{Layers, resolve};
 use shared::message::{Epoch, Position};
 use shared::namespace::{Access, Namespaces, Options};
 use shared::wire::control::{PublishResult, request, response};
@@ -10,6 +13,8 @@ use super::*;
 use crate::goim::Config;
 use crate::goim::config::AuthMode;
 use crate::session::Subscribed;
+
+const SECRET: &str = "a key that tokens are signed with";
 
 const GOIM_LOGIN: &str =
     r#"{"mid":42,"key":"k","room_id":"live://1000","platform":"web","accepts":[1000,1001]}"#;
@@ -35,15 +40,20 @@ impl World {
     }
 
     fn with(transport: Transport, config: Config) -> Self {
-        let setup = Setup { config, ..Setup::default() };
+        let toml = format!("[token]\nhmac_secret = \"{SECRET}\"");
+        let layers = Layers::new("EDGE").with_file("edge.toml", &toml);
+        let tokens = resolve(layers, |_| Err(ErrorKind::NotFound.into())).expect("a key");
+        let setup = Setup { config, tokens };
         let open = |publish| Options { publish, ..Options::default() };
         let closed = Options { subscribe: Access::Nobody, ..Options::default() };
         let unseen = Options { presence: false, ..Options::default() };
+        let users = Options { subscribe: Access::User, ..open(Access::User) };
         let named = BTreeMap::from([
             ("live".to_owned(), open(Access::Subscriber)),
             ("news".to_owned(), open(Access::Nobody)),
             ("staff".to_owned(), closed),
             ("unseen".to_owned(), unseen),
+            ("users".to_owned(), users),
         ]);
         let now = start();
         Self {
@@ -300,17 +310,49 @@ fn a_login_that_cannot_be_accepted() {
     assert_eq!(world.session.next_deadline(), None);
 }
 
+fn token(user: &str, expires_s: u64) -> String {
+    let claims = serde_json::json!({ "sub": user, "exp": expires_s });
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token")
+}
+
 #[test]
 fn tokens() {
+    let said = |body: String| {
+        let config = Config { auth: AuthMode::Token, ..Config::default() };
+        World::with(Transport::Tcp, config).say(operation::AUTH, 1, body)
+    };
+    let goim = |mid: i64, token: &str| said(format!(r#"{{"mid":{mid},"token":"{token}"}}"#));
+    let refused = ["close 3500 Peer"];
+    // The world's time is 1000 s.
+    let good = token("42", 1001);
+    assert_eq!(goim(42, &good)[0], "identify \"42\" c1 \"\"");
+    assert_eq!(goim(0, &good)[0], "identify \"42\" c1 \"\"", "the token says who");
+    assert_eq!(goim(43, &good), refused, "a token of another user");
+    assert_eq!(goim(42, &token("42", 1000)), refused, "expired");
+    assert_eq!(goim(42, "x.y.z"), refused);
+    assert_eq!(goim(42, ""), refused);
+    let anonymous = goim(0, &token("", 1001));
+    assert_eq!(anonymous[..2], ["identify \"\" c1 \"\"", "subscribe 1 @all filtered"]);
+
+    let danmaku =
+        |uid: i64, token: &str| said(format!(r#"{{"uid":{uid},"roomid":1000,"key":"{token}"}}"#));
+    assert_eq!(danmaku(42, &good)[0], "identify \"42\" c1 \"\"");
+    let refused = ["op 8 v1 s1 {\\\"code\\\":-101}", "close 3500 Peer"];
+    assert_eq!(danmaku(43, &good), refused);
+    assert_eq!(danmaku(42, "x"), refused);
+}
+
+#[test]
+fn known_users() {
     let config = Config { auth: AuthMode::Token, ..Config::default() };
-    for (body, refused) in [
-        (GOIM_LOGIN, &["close 3500 Peer"][..]),
-        (r#"{"token":"x.y.z"}"#, &["close 3500 Peer"]),
-        (DANMAKU_LOGIN, &["op 8 v1 s1 {\\\"code\\\":-101}", "close 3500 Peer"]),
-    ] {
-        let mut world = World::with(Transport::Tcp, config.clone());
-        assert_eq!(world.say(operation::AUTH, 1, body), refused);
-    }
+    let mut world = World::with(Transport::Tcp, config);
+    let body = format!(r#"{{"mid":42,"room_id":"users:1","token":"{}"}}"#, token("42", 1001));
+    world.log_in(&body);
+    assert_eq!(world.say(operation::SEND_MESSAGE, 1, "hi"), ["publish 4 users:1 hi c1-4"]);
+    // Nobody is known where everybody is believed.
+    let said = World::tcp().say(operation::AUTH, 1, r#"{"mid":42,"room_id":"users:1"}"#);
+    assert_eq!(said, ["close 3507 Peer"]);
 }
 
 #[test]
