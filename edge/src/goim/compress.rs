@@ -1,7 +1,8 @@
 //! Compression of danmaku batches: once per batch, whatever the number of clients.
 //!
-//! Levels are those that cost about as little as copying to thousands of sockets does; the next
-//! ones cost twice the time for a few percent.
+//! Levels were chosen on batches of 200-byte danmaku (4, 30 KB), where each next level costs half as
+//! much again for two percent: zlib 3 leaves 32 % and 26 %, Brotli 3 29 % and 24 %, at about 7 µs a KB.
+//! Brotli from 5 on costs thirty times as much in small windows, which are set up anew for every batch.
 
 use std::io::Write;
 
@@ -11,8 +12,8 @@ use flate2::write::ZlibEncoder;
 /// zlib's level: 3 of 9.
 const ZLIB_LEVEL: u32 = 3;
 
-/// Brotli's quality: 4 of 11.
-const BROTLI_QUALITY: i32 = 4;
+/// Brotli's quality: 3 of 11.
+const BROTLI_QUALITY: i32 = 3;
 
 /// Binary logarithm of Brotli's window: a batch of 32 KiB fits, and little memory is set up.
 const BROTLI_WINDOW_LOG2: i32 = 16;
