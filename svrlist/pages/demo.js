@@ -55,9 +55,8 @@ async function servers() {
   return usable;
 }
 
-function showCell({ province, city, region, carrier }) {
-  const where = city ?? province ?? region;
-  at('cell').textContent = `${where}, ${carrier}`;
+function showCell({ place, city, region, carrier }) {
+  at('cell').textContent = `${place ?? city ?? region}, ${carrier}`;
 }
 
 function showServers(list) {
@@ -140,7 +139,7 @@ const channel = new Channel(room, servers);
 channel.addEventListener('state', ({ detail: { state, server, reason } }) => {
   if (state === 'connected') {
     current = server;
-    at('edge').textContent = `${server.name} (${server.city ?? server.region})`;
+    at('edge').textContent = `${server.name} (${server.place ?? server.region})`;
     at('carrier').textContent = server.carrier;
     showState('connected', 'connected');
     measure();

@@ -29,7 +29,7 @@ function row(edge) {
   const most = edge.connections_max > 0 ? ` / ${edge.connections_max}` : '';
   tr.append(
     name,
-    cell(edge.city ?? edge.region),
+    cell(edge.place ?? edge.region),
     cell(edge.carrier),
     cell(edge.site),
     cell(`${edge.connections}${most}`, 'number'),
@@ -72,7 +72,7 @@ async function findPlace() {
   const response = await fetch('/svrlist?platform=web', { cache: 'no-store' });
   if (!response.ok) return;
   const { cell: found } = await response.json();
-  const where = found.city ?? found.province ?? found.region;
+  const where = found.place ?? found.city ?? found.region;
   place.textContent = `You are in the cell ${where}, ${found.carrier}.`;
 }
 

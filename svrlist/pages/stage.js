@@ -19,6 +19,13 @@ export class Stage {
 
   constructor(element) {
     this.#element = element;
+    // Flights are laid out for one size: a new one begins with an empty stage.
+    new ResizeObserver(() => this.#clear()).observe(element);
+  }
+
+  #clear() {
+    for (const item of this.#element.querySelectorAll('.flying')) item.remove();
+    this.#lanes = [];
   }
 
   // Shows a text; `own` marks what this client sent.

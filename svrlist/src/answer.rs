@@ -57,6 +57,8 @@ pub struct CellJson<'a> {
     region: String,
     province: Option<&'static str>,
     city: Option<&'a str>,
+    /// The finest division known, in Latin letters.
+    place: Option<&'static str>,
     carrier: &'static str,
     found: FoundJson,
 }
@@ -76,6 +78,7 @@ impl<'a> From<&'a Place> for CellJson<'a> {
             region: place.region.to_string(),
             province: place.province(),
             city: place.city(),
+            place: place.region.division().map(|division| division.latin),
             carrier: place.carrier.as_str(),
             found: FoundJson {
                 country: place.found.country.as_str(),
@@ -95,6 +98,8 @@ pub struct Server<'a> {
     site: &'a str,
     region: String,
     city: Option<&'static str>,
+    /// The same in Latin letters.
+    place: Option<&'static str>,
     carrier: &'static str,
     /// The host of the first port below.
     address: &'a str,
@@ -154,6 +159,7 @@ impl<'a> Server<'a> {
             site: &edge.site,
             region: edge.region.to_string(),
             city: edge.region.division().map(|division| division.name),
+            place: edge.region.division().map(|division| division.latin),
             carrier: edge.carrier.as_str(),
             address: first.map_or("", |endpoint| &endpoint.host),
             ports: Ports {

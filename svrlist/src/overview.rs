@@ -20,6 +20,8 @@ struct Row<'a> {
     name: &'a str,
     region: String,
     city: Option<&'static str>,
+    /// The same in Latin letters.
+    place: Option<&'static str>,
     carrier: &'static str,
     site: &'a str,
     zone: &'a str,
@@ -42,6 +44,7 @@ impl<'a> Overview<'a> {
                 name: &edge.name,
                 region: region.to_string(),
                 city: region.division().map(|division| division.name),
+                place: region.division().map(|division| division.latin),
                 carrier: carrier.as_str(),
                 site: &edge.site,
                 zone: &edge.zone,

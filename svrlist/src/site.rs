@@ -12,6 +12,7 @@ use geo_data::{Cell, Databases, Place};
 use hyper::Method;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER};
 use moka::sync::Cache;
+use serde::Serialize;
 use shared::address::client_address;
 use shared::io::http::{Request, Response, StatusCode, empty, error, json};
 use xxhash_rust::xxh3::xxh3_64;
@@ -220,13 +221,17 @@ fn jittered(ttl: u64, dice: u64) -> u64 {
 }
 
 fn refused(refusal: &AskError) -> Response {
-    let body = serde_json::json!({
-        "error": refusal.to_string(),
-        "parameter": refusal.parameter,
-        "value": refusal.value,
-        "allowed": refusal.allowed,
-    });
-    json(StatusCode::BAD_REQUEST, &body)
+    let AskError { parameter, value, allowed } = refusal;
+    let error = refusal.to_string();
+    json(StatusCode::BAD_REQUEST, &RefusalJson { error, parameter, value, allowed })
+}
+
+#[derive(Serialize)]
+struct RefusalJson<'a> {
+    error: String,
+    parameter: &'a str,
+    value: &'a str,
+    allowed: &'a str,
 }
 
 fn no_edges() -> Response {
