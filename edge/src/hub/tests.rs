@@ -1,1 +1,298 @@
+use proptest::prelude::*;
+use shared::message::{Content, Epoch};
+
 use super::*;
+
+const SHARD: ShardId = ShardId(0);
+const OTHER: ShardId = ShardId(1);
+
+fn room() -> ChannelName {
+    ChannelName::parse("live:1").expect("a name").0
+}
+
+fn epoch(number: u32) -> Epoch {
+    Epoch::new(number).expect("not zero")
+}
+
+fn message(offset: u64) -> Message {
+    Message { offset, time_ms: 0, content: Content::default() }
+}
+
+fn namespaces() -> Arc<Namespaces> {
+    Arc::new(Namespaces::new([("live".to_owned(), Options::default())].into()))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn drain(hub: &mut Hub) -> Vec<Action> {
+    std::iter::from_fn(|| hub.poll_action()).collect()
+}
+
+/// A hub with a line, and whatever it said about that out of the way.
+fn connected(start: Instant) -> Hub {
+    let mut hub = Hub::new(Duration::from_secs(30), start);
+    hub.handle_line_up(namespaces());
+    drain(&mut hub);
+    hub
+}
+
+fn opens(actions: &[Action]) -> Vec<&control::OpenPull> {
+    let open = |action| match action {
+        &Action::Up(up::Kind::Open(ref open)) => Some(&open.pulls),
+        _ => None,
+    };
+    actions.iter().filter_map(open).flatten().filter(|open| open.channel != "@all").collect()
+}
+
+/// What a shard was told, in short.
+fn told(actions: Vec<Action>, to: ShardId) -> Vec<String> {
+    actions
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Tell(shard, news) if shard == to => Some(news),
+            _ => None,
+        })
+        .map(|news| match news {
+            News::Open { position, tail, .. } => {
+                format!("open at {} with {}", position.offset, tail.len())
+            }
+            News::Items { items, .. } => {
+                let offsets = items.iter().map(|item| match item {
+                    Item::Message(message) => message.offset.to_string(),
+                    Item::Presence { info, .. } => info.client.clone(),
+                });
+                format!("items {}", offsets.collect::<Vec<_>>().join(" "))
+            }
+            News::Gap { position, .. } => format!("gap to {}", position.offset),
+            News::Refused { code, temporary, .. } => format!("refused {code} {temporary}"),
+            News::Total { count, .. } => format!("total {count}"),
+        })
+        .collect()
+}
+
+#[test]
+fn many_joins_make_one_pull() {
+    let start = now();
+    let mut hub = connected(start);
+    hub.handle_join(SHARD, room(), None, start);
+    hub.handle_join(OTHER, room(), None, start);
+    hub.handle_join(OTHER, room(), None, start);
+    let actions = drain(&mut hub);
+    let opens = opens(&actions);
+    assert_eq!(opens.len(), 1);
+    let pull = opens[0].pull;
+
+    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 2 }]);
+    assert!(drain(&mut hub).is_empty(), "nobody reads before the pull has caught up");
+    let frame = |offset| Frame::Message { pull, epoch: epoch(7), message: message(offset) };
+    hub.handle_frames([frame(1), frame(2), frame(3)]);
+    let actions = drain(&mut hub);
+    for shard in [SHARD, OTHER] {
+        assert_eq!(told(actions.clone(), shard), ["open at 2 with 2", "items 3"]);
+    }
+    // A shard that comes later is served from the ring, at once.
+    hub.handle_join(ShardId(2), room(), None, start);
+    assert_eq!(told(drain(&mut hub), ShardId(2)), ["open at 3 with 3"]);
+}
+
+#[test]
+fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
+    let start = now();
+    let mut hub = connected(start);
+    hub.handle_join(SHARD, room(), None, start);
+    let pull = opens(&drain(&mut hub))[0].pull;
+    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 5, top: 4 }]);
+    hub.handle_frames([Frame::Message { pull, epoch: epoch(7), message: message(5) }]);
+    assert_eq!(told(drain(&mut hub), SHARD), ["open at 4 with 0", "items 5"]);
+
+    hub.handle_line_down();
+    hub.handle_join(OTHER, room(), None, start);
+    assert_eq!(told(drain(&mut hub), OTHER), ["open at 5 with 1"], "served while the line is away");
+    hub.handle_line_up(namespaces());
+    let actions = drain(&mut hub);
+    let open = opens(&actions)[0];
+    assert_eq!((open.epoch, open.next), (7, 6));
+    let pull = open.pull;
+    hub.handle_frames([
+        Frame::Opened { pull, epoch: epoch(7), next: 6, top: 6 },
+        Frame::Message { pull, epoch: epoch(7), message: message(6) },
+    ]);
+    assert_eq!(told(drain(&mut hub), SHARD), ["items 6"]);
+
+    hub.handle_line_down();
+    hub.handle_line_up(namespaces());
+    let pull = opens(&drain(&mut hub))[0].pull;
+    hub.handle_frames([
+        Frame::Opened { pull, epoch: epoch(8), next: 3, top: 3 },
+        Frame::Message { pull, epoch: epoch(8), message: message(3) },
+    ]);
+    assert_eq!(told(drain(&mut hub), SHARD), ["gap to 2", "items 3"]);
+    assert_eq!(hub.counts().gaps, 1);
+}
+
+#[test]
+fn what_does_not_follow_is_pulled_anew_and_what_came_before_is_dropped() {
+    let start = now();
+    let mut hub = connected(start);
+    hub.handle_join(SHARD, room(), None, start);
+    let pull = opens(&drain(&mut hub))[0].pull;
+    let frame = |pull, offset| Frame::Message { pull, epoch: epoch(7), message: message(offset) };
+    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 0 }]);
+    drain(&mut hub);
+    hub.handle_frames([frame(pull, 1), frame(pull, 1), frame(pull, 3), frame(pull, 4)]);
+    let actions = drain(&mut hub);
+    assert_eq!(told(actions.clone(), SHARD), ["items 1"]);
+    assert_eq!(hub.counts().duplicates, 1);
+    let open = opens(&actions)[0];
+    assert_eq!((open.epoch, open.next), (7, 2));
+}
+
+#[test]
+fn a_channel_that_nobody_answers_for_is_refused_in_time() {
+    let start = now();
+    let mut hub = Hub::new(Duration::from_secs(30), start);
+    hub.handle_join(SHARD, room(), None, start);
+    hub.handle_deadline(start + JOIN_TIMEOUT);
+    assert_eq!(told(drain(&mut hub), SHARD), ["refused 100 true"]);
+    assert_eq!(hub.channels(), 1, "only the broadcast is left");
+}
+
+#[test]
+fn a_refusal_reaches_every_shard() {
+    let start = now();
+    let mut hub = connected(start);
+    hub.handle_join(SHARD, room(), None, start);
+    hub.handle_join(OTHER, room(), None, start);
+    let pull = opens(&drain(&mut hub))[0].pull;
+    hub.handle_frames([Frame::Refused { pull, code: 102, reason: "unknown".into() }]);
+    let actions = drain(&mut hub);
+    assert_eq!(told(actions.clone(), SHARD), ["refused 102 false"]);
+    assert_eq!(told(actions, OTHER), ["refused 102 false"]);
+}
+
+#[test]
+fn a_pull_lingers_after_its_last_reader() {
+    let start = now();
+    let mut hub = connected(start);
+    hub.handle_join(SHARD, room(), None, start);
+    let pull = opens(&drain(&mut hub))[0].pull;
+    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 0 }]);
+    hub.handle_leave(SHARD, &room(), start);
+    hub.handle_deadline(start + Duration::from_secs(29));
+    hub.handle_frames([Frame::Message { pull, epoch: epoch(7), message: message(1) }]);
+    drain(&mut hub);
+    hub.handle_join(SHARD, room(), None, start + Duration::from_secs(29));
+    assert_eq!(told(drain(&mut hub), SHARD), ["open at 1 with 1"]);
+
+    hub.handle_leave(SHARD, &room(), start + Duration::from_secs(29));
+    hub.handle_deadline(start + Duration::from_secs(59));
+    let closed = |action: &Action| matches!(action, Action::Up(up::Kind::Close(_)));
+    assert_eq!(drain(&mut hub).iter().filter(|action| closed(action)).count(), 1);
+    assert_eq!(hub.channels(), 1);
+}
+
+#[test]
+fn credit_is_granted_as_messages_are_taken() {
+    let start = now();
+    let mut hub = connected(start);
+    hub.handle_join(SHARD, room(), None, start);
+    let open = opens(&drain(&mut hub))[0].clone();
+    hub.handle_frames([Frame::Opened { pull: open.pull, epoch: epoch(7), next: 1, top: 0 }]);
+    let mut credit = i64::from(open.credit);
+    for offset in 1..=10_000 {
+        credit -= 1;
+        assert!(credit >= 0, "the upstream never has to wait for a reader that keeps up");
+        let message = message(offset);
+        hub.handle_frames([Frame::Message { pull: open.pull, epoch: epoch(7), message }]);
+        for action in drain(&mut hub) {
+            if let Action::Up(up::Kind::Credit(grant)) = action {
+                credit += i64::from(grant.grants[0].messages);
+            }
+        }
+    }
+}
+
+#[test]
+fn counts_are_summed_over_shards_and_told_anew_with_each_line() {
+    let start = now();
+    let mut hub = connected(start);
+    hub.handle_join(SHARD, room(), None, start);
+    hub.handle_join(OTHER, room(), None, start);
+    hub.handle_count(SHARD, &room(), 3);
+    hub.handle_count(OTHER, &room(), 4);
+    drain(&mut hub);
+    hub.handle_deadline(start + ONLINE_EVERY);
+    let counts = |actions: Vec<Action>| {
+        let update = |action| match action {
+            Action::Up(up::Kind::Online(update)) => Some(update),
+            _ => None,
+        };
+        let updates: Vec<_> = actions.into_iter().filter_map(update).collect();
+        assert_eq!(updates.len(), 1);
+        let rooms = updates[0].rooms.iter().map(|room| (room.channel.clone(), room.count));
+        (updates[0].snapshot, rooms.collect::<Vec<_>>())
+    };
+    assert_eq!(counts(drain(&mut hub)), (false, vec![("live:1".to_owned(), 7)]));
+    hub.handle_line_down();
+    hub.handle_line_up(namespaces());
+    assert_eq!(counts(drain(&mut hub)), (true, vec![("live:1".to_owned(), 7)]));
+}
+
+proptest! {
+    /// However lines flap and frames repeat, a shard sees dense offsets, or is told of a gap.
+    #[test]
+    fn a_shard_sees_everything_in_order(steps in proptest::collection::vec((0u8..10, 1u64..6), 1..120)) {
+        let start = now();
+        let mut hub = Hub::new(Duration::from_secs(30), start);
+        hub.handle_join(SHARD, room(), None, start);
+        let mut top = 3u64; // the upstream's log has messages 1 to `top`
+        let mut sent = 0u64;
+        let mut pull = None;
+        let mut seen: Option<u64> = None;
+        for (what, count) in steps {
+            match what {
+                0 => { hub.handle_line_down(); pull = None; }
+                1 => { hub.handle_line_down(); pull = None; hub.handle_line_up(namespaces()); }
+                2..=5 => top += count,
+                6 if pull.is_some() => sent = sent.saturating_sub(count), // sent again
+                _ if pull.is_some() => {
+                    let until = (sent + count).min(top);
+                    let frames = (sent + 1..=until).map(|offset| Frame::Message {
+                        pull: pull.expect("checked"), epoch: epoch(7), message: message(offset),
+                    });
+                    hub.handle_frames(frames.collect::<Vec<_>>());
+                    sent = until;
+                }
+                _ => {}
+            }
+            loop {
+                let actions = drain(&mut hub);
+                if actions.is_empty() { break }
+                for open in opens(&actions) {
+                    pull = Some(open.pull);
+                    let next = if open.epoch == 0 { top + 1 } else { open.next };
+                    sent = next - 1;
+                    hub.handle_frames([Frame::Opened { pull: open.pull, epoch: epoch(7), next, top }]);
+                }
+                for action in actions {
+                    match action {
+                        Action::Tell(_, News::Open { position, .. }) => {
+                            prop_assert!(seen.is_none());
+                            seen = Some(position.offset);
+                        }
+                        Action::Tell(_, News::Items { items, .. }) => for item in items.iter() {
+                            let Item::Message(message) = item else { continue };
+                            prop_assert_eq!(Some(message.offset - 1), seen);
+                            seen = Some(message.offset);
+                        },
+                        Action::Tell(_, News::Gap { .. } | News::Refused { .. }) => prop_assert!(false),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,1 +1,262 @@
+use proptest::prelude::*;
+use shared::channel::Spelling;
+use shared::message::{Content, Epoch};
+use std::collections::HashMap;
+use std::time::Duration;
+
 use super::*;
+use crate::form::{Compression, Dialect, Transport};
+
+fn form() -> Form {
+    // TCP danmaku frames end with the body, so that what was written can be read back.
+    let dialect = Dialect::Danmaku(Transport::Tcp, Compression::None);
+    Form { dialect, spelling: Spelling::Colon }
+}
+
+fn channel() -> ChannelName {
+    ChannelName::parse("live:1").expect("a name").0
+}
+
+fn position(offset: u64) -> Position {
+    Position { epoch: Epoch::new(7).expect("not zero"), offset }
+}
+
+fn message(offset: u64, size: usize) -> Arc<Message> {
+    let body = format!("{{\"n\":{offset:<size$}}}").into();
+    let content = Content { body, operation: 1000 + (offset % 2) as i32, ..Content::default() };
+    Arc::new(Message { offset, time_ms: 0, content })
+}
+
+fn items(offsets: std::ops::RangeInclusive<u64>, size: usize) -> Vec<Item> {
+    offsets.map(|offset| Item::Message(message(offset, size))).collect()
+}
+
+fn id(slot: usize) -> ConnectionId {
+    ConnectionId { slot, serial: slot as u64 + 1 }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn waiting(slot: usize, recover: Option<Recover>, now: Instant) -> Waiting {
+    let until = now + Duration::from_secs(3);
+    Waiting { connection: id(slot), id: AskId(1), form: form(), filtered: false, recover, until }
+}
+
+fn recover(offset: u64) -> Option<Recover> {
+    Some(Recover { epoch: Some(position(0).epoch), offset })
+}
+
+fn open(offsets: std::ops::RangeInclusive<u64>) -> Room {
+    let mut room = Room::new(channel());
+    let tail = offsets.clone().map(|offset| message(offset, 1)).collect();
+    room.handle_open(position(*offsets.end()), true, tail);
+    room
+}
+
+fn seated(room: &mut Room, waiting: Waiting, now: Instant) -> (Seat, Subscribed) {
+    match room.admit(waiting, now) {
+        Admission::Seated(seat, subscribed) => (seat, subscribed),
+        Admission::Waits => panic!("it waits"),
+    }
+}
+
+fn offsets(subscribed: &Subscribed) -> Option<Vec<u64>> {
+    let recovered = subscribed.recovered.as_ref()?;
+    Some(recovered.iter().map(|message| message.offset).collect())
+}
+
+/// The offsets in danmaku frames.
+fn read_back(mut bytes: &[u8]) -> Vec<u64> {
+    let mut offsets = Vec::new();
+    while !bytes.is_empty() {
+        let length = u32::from_be_bytes(bytes[..4].try_into().expect("4 bytes")) as usize;
+        let body = std::str::from_utf8(&bytes[16..length]).expect("JSON");
+        let number = body.trim_start_matches("{\"n\":").trim_end_matches('}').trim_end();
+        offsets.push(number.parse().expect("a number"));
+        bytes = &bytes[length..];
+    }
+    offsets
+}
+
+#[test]
+fn recovery_tells_the_truth() {
+    let start = now();
+    let mut room = open(6..=10);
+    let mut ask = |recover, at| {
+        let (seat, subscribed) = seated(&mut room, waiting(0, recover, start), at);
+        room.leave(seat);
+        (offsets(&subscribed), subscribed.position.offset)
+    };
+    assert_eq!(ask(None, start), (None, 10));
+    assert_eq!(ask(recover(7), start), (Some(vec![8, 9, 10]), 10));
+    assert_eq!(ask(recover(5), start), (Some(vec![6, 7, 8, 9, 10]), 10));
+    assert_eq!(ask(recover(10), start), (Some(vec![]), 10));
+    assert_eq!(ask(Some(Recover { epoch: None, offset: 9 }), start), (Some(vec![10]), 10));
+    let other = Epoch::new(9).expect("not zero");
+    assert_eq!(ask(Some(Recover { epoch: Some(other), offset: 9 }), start), (None, 10));
+    // Ahead of this edge, and it never catches up.
+    assert_eq!(ask(recover(12), start + Duration::from_secs(3)), (None, 10));
+}
+
+#[test]
+fn a_client_that_is_ahead_waits_for_this_edge() {
+    let start = now();
+    let mut room = open(6..=10);
+    assert!(matches!(room.admit(waiting(0, recover(11), start), start), Admission::Waits));
+    assert_eq!(room.wants_older(), None);
+    room.handle_items(&items(11..=12, 1));
+    let again = room.take_waiting().pop().expect("it waits");
+    let (_, subscribed) = seated(&mut room, again, start);
+    assert_eq!(offsets(&subscribed), Some(vec![12]));
+}
+
+#[test]
+fn older_messages_are_fetched_once_for_all() {
+    let start = now();
+    let mut room = open(6..=10);
+    assert!(matches!(room.admit(waiting(0, recover(3), start), start), Admission::Waits));
+    assert!(matches!(room.admit(waiting(1, recover(2), start), start), Admission::Waits));
+    assert_eq!(room.wants_older(), Some(position(2)));
+    assert_eq!(room.wants_older(), None, "asked already");
+    room.handle_older(position(2), Some((3..=8).map(|offset| message(offset, 1)).collect()));
+    let again = room.take_waiting();
+    let told: Vec<_> = again.into_iter().map(|w| offsets(&seated(&mut room, w, start).1)).collect();
+    assert_eq!(told, [Some((4..=10).collect()), Some((3..=10).collect())]);
+}
+
+#[test]
+fn what_the_log_has_lost_is_not_recovered_and_what_it_cannot_say_fails() {
+    let start = now();
+    let mut room = open(6..=10);
+    assert!(matches!(room.admit(waiting(0, recover(2), start), start), Admission::Waits));
+    assert_eq!(room.wants_older(), Some(position(2)));
+    room.handle_older(position(2), Some((5..=8).map(|offset| message(offset, 1)).collect()));
+    let again = room.take_waiting().pop().expect("it waits");
+    assert_eq!(offsets(&seated(&mut room, again, start).1), None);
+
+    room.drop_older();
+    assert!(matches!(room.admit(waiting(1, recover(2), start), start), Admission::Waits));
+    assert_eq!(room.wants_older(), Some(position(2)));
+    let failed = room.handle_older(position(2), None);
+    assert_eq!(failed.len(), 1);
+    assert!(!room.has_waiting());
+}
+
+#[test]
+fn who_comes_later_does_not_get_what_came_before() {
+    let start = now();
+    let mut room = open(1..=1);
+    seated(&mut room, waiting(0, None, start), start);
+    room.handle_items(&items(2..=3, 1));
+    let (_, late) = seated(&mut room, waiting(1, None, start), start);
+    assert_eq!(late.position.offset, 3);
+    room.handle_items(&items(4..=4, 1));
+    room.encode_fresh();
+    let mut got: HashMap<usize, Vec<u64>> = HashMap::new();
+    room.sweep(&mut |id, segments| {
+        let mut count = 0;
+        for segment in segments {
+            got.entry(id.slot).or_default().extend(read_back(&segment.bytes));
+            count += 1;
+        }
+        Written { segments: count, more: true }
+    });
+    assert_eq!(got, HashMap::from([(0, vec![2, 3, 4]), (1, vec![4])]));
+}
+
+#[test]
+fn a_member_far_behind_loses_its_place_and_others_do_not() {
+    let start = now();
+    let mut room = open(1..=1);
+    seated(&mut room, waiting(0, None, start), start);
+    seated(&mut room, waiting(1, None, start), start);
+    let mut lost = Vec::new();
+    let mut fast = 0;
+    for offset in 2..=100 {
+        room.handle_items(&items(offset..=offset, 40_000));
+        room.encode_fresh();
+        let swept = room.sweep(&mut |id, segments| {
+            let segments = if id.slot == 0 { 0 } else { segments.count() };
+            fast += segments;
+            Written { segments, more: true }
+        });
+        lost.extend(swept.lost);
+        assert!(room.streams[0].bytes <= STREAM_BYTES_MAX);
+    }
+    assert_eq!(lost, [id(0)]);
+    assert_eq!(fast, 99);
+    assert_eq!(room.members(), 1);
+}
+
+proptest! {
+    /// However little each member takes at a time, it gets every message once and in order.
+    #[test]
+    fn cursors_lose_nothing(steps in proptest::collection::vec((0u8..6, 0usize..4), 1..150)) {
+        let start = now();
+        let mut room = open(1..=1);
+        let mut top = 1;
+        let mut seats = HashMap::new();
+        let mut got: HashMap<usize, Vec<u64>> = HashMap::new();
+        let mut joined_at = HashMap::new();
+        for (what, n) in steps {
+            match what {
+                0 | 1 => {
+                    room.handle_items(&items(top + 1..=top + n as u64, 3));
+                    top += n as u64;
+                }
+                2 => {
+                    if let std::collections::hash_map::Entry::Vacant(seat) = seats.entry(n) {
+                        let (taken, subscribed) = seated(&mut room, waiting(n, None, start), start);
+                        prop_assert_eq!(subscribed.position.offset, top);
+                        seat.insert(taken);
+                        joined_at.insert(n, top);
+                        got.insert(n, Vec::new());
+                    }
+                }
+                3 => {
+                    if let Some(seat) = seats.remove(&n) {
+                        room.leave(seat);
+                    }
+                }
+                _ => {
+                    room.encode_fresh();
+                    let mut write = |id: ConnectionId, segments: &mut dyn Iterator<Item = &Segment>| {
+                        let mut count = 0;
+                        for segment in segments.take((id.slot + n) % 3) {
+                            got.entry(id.slot).or_default().extend(read_back(&segment.bytes));
+                            count += 1;
+                        }
+                        Written { segments: count, more: true }
+                    };
+                    if what == 4 {
+                        let swept = room.sweep(&mut write);
+                        prop_assert!(swept.lost.is_empty());
+                    } else if let Some(seat) = seats.get(&n) {
+                        prop_assert!(room.offer(*seat, &mut write).is_some());
+                    }
+                }
+            }
+            for slot in seats.keys() {
+                let first = joined_at[slot] + 1;
+                let expected: Vec<u64> = (first..first + got[slot].len() as u64).collect();
+                prop_assert_eq!(&got[slot], &expected);
+            }
+        }
+        room.encode_fresh();
+        room.sweep(&mut |id, segments| {
+            let mut count = 0;
+            for segment in segments {
+                got.entry(id.slot).or_default().extend(read_back(&segment.bytes));
+                count += 1;
+            }
+            Written { segments: count, more: true }
+        });
+        for slot in seats.keys() {
+            let expected: Vec<u64> = (joined_at[slot] + 1..=top).collect();
+            prop_assert_eq!(&got[slot], &expected);
+        }
+    }
+}
