@@ -82,7 +82,6 @@ impl Ranking {
             .filter(|entry| Some(entry.standing) == best_standing)
             .map(|entry| (Place::of(entry, user), entry))
             .collect();
-        placed.sort_by(|(a, _), (b, _)| a.cmp(b));
         spread(&mut placed);
         placed
             .iter()
@@ -94,16 +93,23 @@ impl Ranking {
     }
 }
 
-/// Shortens the sorted edges to an answer: the best, and towards the end those that add a second
+/// Shortens the edges to an answer, sorted: the best, and towards the end those that add a second
 /// carrier and a second site if the best have but one.
 fn spread<'a>(placed: &mut Vec<(Place<'a>, &'a Entry)>) {
-    let rest = placed.split_off(placed.len().min(SERVERS_MAX));
+    let by_place = |(a, _): &(Place<'a>, &Entry), (b, _): &(Place<'a>, &Entry)| a.cmp(b);
+    let mut rest = Vec::new();
+    if placed.len() > SERVERS_MAX {
+        // Only the best are wanted in order, of hundreds.
+        placed.select_nth_unstable_by(SERVERS_MAX, by_place);
+        rest = placed.split_off(SERVERS_MAX);
+    }
+    placed.sort_by(by_place);
     // Neither may cost the variety of the other kind that is there.
     let two_sites = varied(placed, site);
     bring_in(placed, &rest, carrier, |chosen| !two_sites || varied(chosen, site));
     let two_carriers = varied(placed, carrier);
     bring_in(placed, &rest, site, |chosen| !two_carriers || varied(chosen, carrier));
-    placed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    placed.sort_by(by_place);
 }
 
 fn carrier(entry: &Entry) -> Carrier {
@@ -132,7 +138,8 @@ fn bring_in<'a, K: PartialEq>(
         return;
     }
     let only = key(first);
-    let Some(other) = rest.iter().find(|(_, entry)| key(entry) != only) else { return };
+    let others = rest.iter().filter(|(_, entry)| key(entry) != only);
+    let Some(other) = others.min_by(|(a, _), (b, _)| a.cmp(b)) else { return };
     for at in (1..chosen.len()).rev() {
         let before = std::mem::replace(&mut chosen[at], *other);
         if allows(chosen) {
