@@ -201,6 +201,9 @@ impl Configure for Config {
         if chain.is_some() != key.is_some() {
             reader.fault("tls.certificate", "needs tls.key, and the other way round");
         }
+        if config.goim.auth == goim::AuthMode::Token && !config.token.has_connection_keys() {
+            reader.fault("goim.auth", "demands tokens, but no key to verify them by is set");
+        }
         let Listen { goim, http, goim_tls, https } = &config.listen;
         if (goim_tls.is_some() || https.is_some()) && config.certificate.is_none() {
             reader.fault("tls.certificate", "must be set where a TLS listener is");

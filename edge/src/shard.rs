@@ -76,6 +76,8 @@ pub struct Shard {
     by_key: HashMap<String, ConnectionId>,
     counted: BTreeSet<usize>,
     unswept: BTreeSet<usize>,
+    /// Rooms whose paced messages wait for the next tick.
+    paced: BTreeSet<usize>,
     events: VecDeque<Event>,
     pace: Pace,
 }
@@ -258,6 +260,7 @@ impl Shard {
             self.admit_waiting(room, now);
         }
         self.pace.handle_tick(now);
+        self.unswept.append(&mut self.paced);
     }
 
     /// What the world must do next, in order.
@@ -293,7 +296,7 @@ impl Shard {
         };
         let Swept { lost, behind } = swept;
         if behind && self.pace.is_holding() {
-            self.unswept.insert(room);
+            self.paced.insert(room);
         }
         self.lose(room, lost);
     }
@@ -384,6 +387,9 @@ impl Shard {
     }
 
     fn admit_waiting(&mut self, room: usize, now: Instant) {
+        if !self.rooms.contains(room) {
+            return; // everyone has just lost it
+        }
         for waiting in self.rooms[room].take_waiting() {
             self.admit(room, waiting, now);
         }
@@ -480,6 +486,7 @@ impl Shard {
         self.rooms.try_remove(room);
         self.counted.remove(&room);
         self.unswept.remove(&room);
+        self.paced.remove(&room);
     }
 
     fn room(&self, name: &ChannelName) -> Option<usize> {

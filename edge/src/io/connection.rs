@@ -61,8 +61,8 @@ pub(super) struct Connection {
     pub(super) waker: Option<Waker>,
     /// When the shard must look at it again, as registered.
     pub(super) deadline: Option<Instant>,
-    /// From accepting until the protocol takes over.
-    pub(super) handshake_until: Instant,
+    /// When it was accepted: the deadlines of TLS, HTTP head and login all count from here.
+    pub(super) accepted_at: Instant,
     /// The socket failed or all is over.
     pub(super) dead: bool,
 }
@@ -73,7 +73,7 @@ impl Connection {
         socket: Socket,
         peer: IpAddr,
         stage: Stage,
-        handshake_until: Instant,
+        accepted_at: Instant,
     ) -> Self {
         Self {
             id,
@@ -90,7 +90,7 @@ impl Connection {
             stalled_since: None,
             waker: None,
             deadline: None,
-            handshake_until,
+            accepted_at,
             dead: false,
         }
     }

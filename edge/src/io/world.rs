@@ -27,7 +27,7 @@ use super::socket::{READ_BYTES, ReadOutcome, Socket};
 use super::uplink::ToShard;
 use crate::config::Config;
 use crate::form::{Encoding, Transport};
-use crate::goim::frame;
+use crate::goim::session;
 use crate::hub::ShardId;
 use crate::protocol::{Protocol, Setups};
 use crate::room::ConnectionId;
@@ -149,12 +149,11 @@ impl World {
             }
         };
         let id = self.shard.connect();
-        let until = now + self.config.limits.handshake_timeout;
         let stage = match entrance {
             Entrance::Goim => Stage::Plain,
             Entrance::Http => Stage::Head,
         };
-        let mut connection = Connection::new(id, socket, peer, stage, until);
+        let mut connection = Connection::new(id, socket, peer, stage, now);
         if entrance == Entrance::Goim {
             let client = client_id();
             let protocol = Protocol::goim(&self.setups, Transport::Tcp, &client, now);
@@ -336,6 +335,7 @@ impl World {
 
     fn handle_deadline(&mut self, id: ConnectionId, now: Instant) {
         let stall = self.config.limits.write_stall;
+        let handshake = self.config.limits.handshake_timeout;
         let Some(connection) = self.connection(id) else { return };
         if let Stage::Ending { until, .. } = connection.stage {
             if until <= now {
@@ -352,7 +352,7 @@ impl World {
             return;
         }
         if connection.protocol.is_none() {
-            if connection.handshake_until <= now {
+            if connection.accepted_at + handshake <= now {
                 self.count_end(Blame::Peer);
                 if let Some(connection) = self.connection(id) {
                     connection.die();
@@ -499,19 +499,21 @@ impl World {
     }
 
     fn handle_upgrade(&mut self, id: ConnectionId, upgrade: &Upgrade) {
-        let now = Instant::now();
+        let Some(accepted_at) = self.connection(id).map(|c| c.accepted_at) else { return };
         let config = Arc::clone(&self.config);
         let client = client_id();
         let (protocol, message_max) = match upgrade.endpoint {
             Endpoint::Goim => {
-                let protocol = Protocol::goim(&self.setups, Transport::WebSocket, &client, now);
-                (protocol, GOIM_MESSAGE_BYTES_MAX)
+                let protocol =
+                    Protocol::goim(&self.setups, Transport::WebSocket, &client, accepted_at);
+                (protocol, session::MESSAGE_BYTES_MAX)
             }
             Endpoint::Centrifuge => {
                 let encoding =
                     if upgrade.wants_protobuf() { Encoding::Protobuf } else { Encoding::Json };
                 let seed = rand::random();
-                let protocol = Protocol::centrifuge(&self.setups, encoding, &client, seed, now);
+                let protocol =
+                    Protocol::centrifuge(&self.setups, encoding, &client, seed, accepted_at);
                 (protocol, config.centrifuge.frame_bytes_max.bytes() as u32)
             }
         };
@@ -619,6 +621,7 @@ impl World {
 
     fn reschedule(&mut self, id: ConnectionId) {
         let stall = self.config.limits.write_stall;
+        let handshake = self.config.limits.handshake_timeout;
         let Some(connection) = self.connections.get_mut(id.slot).and_then(Option::as_mut) else {
             return;
         };
@@ -628,7 +631,7 @@ impl World {
         let own = match (&connection.stage, &connection.protocol) {
             (Stage::Ending { until, .. }, _) => Some(*until),
             (_, Some(protocol)) => protocol.next_deadline(),
-            (_, None) => Some(connection.handshake_until),
+            (_, None) => Some(connection.accepted_at + handshake),
         };
         let stalled = connection.stalled_since.map(|since| since + stall);
         let at = own.into_iter().chain(stalled).min();
@@ -677,7 +680,5 @@ fn unix_ms() -> u64 {
 
 /// Reads and writes of one connection in a row before others get their turn.
 const TURNS: usize = 8;
-/// Bytes of a WebSocket message with goim frames: 16 of the largest.
-const GOIM_MESSAGE_BYTES_MAX: u32 = 16 * (frame::HEADER_BYTES + frame::BODY_BYTES_MAX) as u32;
 /// How long an ended connection waits for the client to have read what was written.
 const LINGER: Duration = Duration::from_secs(3);

@@ -1,1 +1,267 @@
+use shared::channel::Spelling;
+use shared::message::{Content, Epoch};
+
 use super::*;
+use crate::form::{Dialect, Encoding, Form, Item, Transport};
+use crate::session::Recover;
+
+#[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn channel(text: &str) -> ChannelName {
+    ChannelName::parse(text).expect("a name").0
+}
+
+fn position(offset: u64) -> Position {
+    Position { epoch: Epoch::new(7).expect("not zero"), offset }
+}
+
+fn message(offset: u64, speed: u32) -> Arc<Message> {
+    let content = Content { body: "{}".into(), operation: 1000, speed, ..Content::default() };
+    Arc::new(Message { offset, time_ms: 0, content })
+}
+
+fn subscribe(ask: u64, name: &str, recover: Option<Recover>) -> Ask {
+    let dialect = if name.starts_with('@') {
+        Dialect::Goim(Transport::Tcp)
+    } else {
+        Dialect::Centrifuge(Encoding::Json)
+    };
+    Ask::Subscribe {
+        id: AskId(ask),
+        channel: channel(name),
+        form: Form { dialect, spelling: Spelling::Colon },
+        recover,
+        presence: Some(ClientInfo { client: format!("c{ask}"), ..ClientInfo::default() }),
+        filtered: name.starts_with('@'),
+    }
+}
+
+fn open(shard: &mut Shard, name: &str, offset: u64, now: Instant) {
+    let tail = (1..=offset).map(|offset| message(offset, 0)).collect();
+    let (channel, position) = (channel(name), position(offset));
+    shard.handle_news(News::Open { channel, position, offsets: true, tail }, now);
+}
+
+fn items(name: &str, messages: impl IntoIterator<Item = Arc<Message>>) -> News {
+    let items = messages.into_iter().map(Item::Message).collect();
+    News::Items { channel: channel(name), items }
+}
+
+/// What the shard wants, in short.
+fn events(shard: &mut Shard) -> Vec<String> {
+    let told = |event| match event {
+        Event::Answer(id, ask, Answer::Subscribed(subscribed)) => {
+            let recovered = subscribed.recovered.map(|messages| messages.len());
+            let at = subscribed.position.offset;
+            format!("{} subscribed {} at {at} recovered {recovered:?}", id.slot, ask.0)
+        }
+        Event::Answer(id, ask, Answer::Failed { code, .. }) => {
+            format!("{} failed {} with {code}", id.slot, ask.0)
+        }
+        Event::Answer(id, ask, Answer::Response(_)) => format!("{} answered {}", id.slot, ask.0),
+        Event::Lost(id, channel, _) => format!("{} lost {channel}", id.slot),
+        Event::Close(id, close) => format!("{} closes with {}", id.slot, close.code),
+        Event::Hub(ToHub::Join(channel, from)) => {
+            format!("join {channel} from {:?}", from.map(|cursor| cursor.next))
+        }
+        Event::Hub(ToHub::Leave(channel)) => format!("leave {channel}"),
+        Event::Hub(ToHub::Count(channel, count)) => format!("count {channel} {count}"),
+        Event::Hub(ToHub::Presence(channel, joined, info)) => {
+            format!("{} {channel} {joined}", info.client)
+        }
+        Event::Hub(ToHub::Request(id, ask, _)) => format!("{} requests {}", id.slot, ask.0),
+        Event::Hub(ToHub::Older(channel, position)) => {
+            format!("older {channel} after {}", position.offset)
+        }
+        Event::Hub(ToHub::KeyTaken(key)) => format!("key {key}"),
+    };
+    std::iter::from_fn(|| shard.poll_event()).map(told).collect()
+}
+
+/// Sweeps everything, every socket taking all it is offered; bytes by connection slot.
+fn sweep(shard: &mut Shard) -> Vec<(usize, usize)> {
+    let mut written = Vec::new();
+    while let Some(room) = shard.poll_unswept() {
+        shard.sweep(room, &mut |id, accepted, segments| {
+            let mut count = 0;
+            for segment in segments {
+                count += 1;
+                if crate::room::accepts(accepted, segment) {
+                    written.push((id.slot, segment.messages as usize));
+                }
+            }
+            Written { segments: count, more: true }
+        });
+    }
+    written
+}
+
+#[test]
+fn a_life_in_a_room() {
+    let start = now();
+    let mut shard = Shard::default();
+    let (a, b) = (shard.connect(), shard.connect());
+    shard.handle_ask(a, subscribe(1, "live:1", None), start);
+    shard.handle_ask(b, subscribe(2, "live:1", None), start);
+    assert_eq!(events(&mut shard), ["join live:1 from None"], "one join for all");
+    open(&mut shard, "live:1", 3, start);
+    assert_eq!(
+        events(&mut shard),
+        [
+            "0 subscribed 1 at 3 recovered None",
+            "c1 live:1 true",
+            "1 subscribed 2 at 3 recovered None",
+            "c2 live:1 true",
+        ]
+    );
+    shard.handle_news(items("live:1", [message(4, 0), message(5, 0)]), start);
+    assert_eq!(sweep(&mut shard), [(0, 2), (1, 2)], "one segment for both messages");
+    shard.handle_tick(start);
+    assert_eq!(events(&mut shard), ["count live:1 2"]);
+
+    shard.handle_ask(a, Ask::Unsubscribe(channel("live:1")), start);
+    shard.handle_news(items("live:1", [message(6, 0)]), start);
+    assert_eq!(sweep(&mut shard), [(1, 1)]);
+    shard.disconnect(b);
+    assert_eq!(
+        events(&mut shard),
+        ["c1 live:1 false", "c2 live:1 false", "count live:1 0", "leave live:1",]
+    );
+    assert_eq!((shard.rooms(), shard.connections()), (0, 1));
+}
+
+#[test]
+fn who_goes_while_waiting_is_forgotten() {
+    let start = now();
+    let mut shard = Shard::default();
+    let (a, b) = (shard.connect(), shard.connect());
+    shard.handle_ask(a, subscribe(1, "live:1", None), start);
+    shard.handle_ask(b, subscribe(2, "live:1", None), start);
+    shard.handle_ask(a, Ask::Unsubscribe(channel("live:1")), start);
+    events(&mut shard);
+    open(&mut shard, "live:1", 0, start);
+    assert_eq!(events(&mut shard), ["1 subscribed 2 at 0 recovered None", "c2 live:1 true"]);
+
+    shard.handle_ask(a, subscribe(3, "live:2", None), start);
+    shard.disconnect(a);
+    assert_eq!(events(&mut shard), ["join live:2 from None", "count live:2 0", "leave live:2"]);
+}
+
+#[test]
+fn a_refusal_and_a_gap_are_told() {
+    let start = now();
+    let mut shard = Shard::default();
+    let a = shard.connect();
+    shard.handle_ask(a, subscribe(1, "no:1", None), start);
+    let (code, message) = (102, "unknown channel".to_owned());
+    let refused = News::Refused { channel: channel("no:1"), code, message, temporary: false };
+    shard.handle_news(refused, start);
+    assert_eq!(events(&mut shard), ["join no:1 from None", "0 failed 1 with 102"]);
+    assert_eq!(shard.rooms(), 0);
+
+    shard.handle_ask(a, subscribe(2, "live:1", None), start);
+    open(&mut shard, "live:1", 3, start);
+    events(&mut shard);
+    shard.handle_news(News::Gap { channel: channel("live:1"), position: position(9) }, start);
+    assert_eq!(
+        events(&mut shard),
+        ["c2 live:1 false", "0 lost live:1", "count live:1 0", "leave live:1",]
+    );
+}
+
+#[test]
+fn recovering_clients_share_one_pull_and_one_fetch() {
+    let start = now();
+    let mut shard = Shard::default();
+    let recover = |offset| Some(Recover { epoch: Some(position(0).epoch), offset });
+    let (a, b, c) = (shard.connect(), shard.connect(), shard.connect());
+    shard.handle_ask(a, subscribe(1, "live:1", recover(8)), start);
+    assert_eq!(events(&mut shard), ["join live:1 from Some(9)"]);
+    let (name, tail) = (channel("live:1"), (9..=10).map(|offset| message(offset, 0)).collect());
+    let open = News::Open { channel: name.clone(), position: position(10), offsets: true, tail };
+    shard.handle_news(open, start);
+    assert_eq!(events(&mut shard)[0], "0 subscribed 1 at 10 recovered Some(2)");
+    shard.handle_ask(b, subscribe(2, "live:1", recover(5)), start);
+    shard.handle_ask(c, subscribe(3, "live:1", recover(6)), start);
+    assert_eq!(events(&mut shard), ["older live:1 after 5"]);
+    let older = (6..=10).map(|offset| message(offset, 0)).collect();
+    shard.handle_older(&name, position(5), Some(older), start);
+    let told = events(&mut shard);
+    assert_eq!(told[0], "1 subscribed 2 at 10 recovered Some(5)");
+    assert_eq!(told[2], "2 subscribed 3 at 10 recovered Some(4)");
+}
+
+#[test]
+fn a_key_belongs_to_the_newest_connection() {
+    let start = now();
+    let mut shard = Shard::default();
+    let (old, new) = (shard.connect(), shard.connect());
+    let identify =
+        || Ask::Identify(Identity { user: "42".into(), client: "c".into(), key: Some("k".into()) });
+    shard.handle_ask(old, identify(), start);
+    shard.handle_ask(new, identify(), start);
+    assert_eq!(events(&mut shard), ["key k", "0 closes with 3503", "key k"]);
+    shard.disconnect(old);
+    shard.handle_key_taken("k");
+    assert_eq!(events(&mut shard), ["1 closes with 3503"], "the old one took nothing with it");
+}
+
+#[test]
+fn filtered_rooms_respect_what_a_client_accepts() {
+    let start = now();
+    let mut shard = Shard::default();
+    let (a, b) = (shard.connect(), shard.connect());
+    shard.handle_ask(a, subscribe(1, "@all", None), start);
+    shard.handle_ask(b, subscribe(2, "@all", None), start);
+    shard.handle_ask(b, Ask::Accept([7].into()), start);
+    open(&mut shard, "@all", 0, start);
+    shard.handle_news(items("@all", [message(1, 0)]), start);
+    assert_eq!(sweep(&mut shard), [(0, 1)]);
+}
+
+#[test]
+fn a_paced_broadcast_takes_its_time_and_leaves_nobody_out() {
+    let start = now();
+    let mut shard = Shard::default();
+    for ask in 0..50 {
+        let id = shard.connect();
+        shard.handle_ask(id, subscribe(ask, "@all", None), start);
+    }
+    open(&mut shard, "@all", 0, start);
+    shard.handle_tick(start);
+    shard.handle_news(items("@all", [message(1, 100)]), start);
+    let mut reached = Vec::new();
+    for tick in 1..=10u32 {
+        shard.handle_tick(start + tick * TICK);
+        let written = sweep(&mut shard);
+        assert!(written.len() <= 10, "100 a second are 10 a tick");
+        reached.extend(written.into_iter().map(|(slot, _)| slot));
+    }
+    reached.sort_unstable();
+    assert_eq!(reached, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn commands_find_their_connections() {
+    let start = now();
+    let mut shard = Shard::default();
+    for (user, client) in [("42", "a"), ("42", "b"), ("", "c")] {
+        let id = shard.connect();
+        let (user, client) = (user.to_owned(), client.to_owned());
+        shard.handle_ask(id, Ask::Identify(Identity { user, client, key: None }), start);
+    }
+    let unidentified = shard.connect();
+    let slots = |user: &str, client: &str| {
+        let (user, client) = (user.to_owned(), client.to_owned());
+        let target = control::Target { user, client, session: String::new() };
+        shard.matching(&target).into_iter().map(|id| id.slot).collect::<Vec<_>>()
+    };
+    assert_eq!(slots("42", ""), [0, 1]);
+    assert_eq!(slots("42", "b"), [1]);
+    assert_eq!(slots("", ""), [2], "anonymous users, but not those who have said nothing yet");
+    assert_eq!(slots("42", "c"), [0usize; 0]);
+    assert_eq!(unidentified.slot, 3);
+}
