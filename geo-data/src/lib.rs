@@ -5,7 +5,7 @@
 //!    every field.
 //! 2. [`Carrier`] and [`Region`] are the two small vocabularies that everything else is stated in:
 //!    they are values to compare and hash, and they have one spelling each.
-//! 3. [`write`] makes our own database; [`demo`] makes one in which loopback belongs to cells.
+//! 3. [`mod@write`] makes our own database; [`demo`] makes one in which loopback belongs to cells.
 //!
 //! Nothing here waits or keeps time; [`io`] reads files and notices that they changed.
 

@@ -139,7 +139,7 @@ const channel = new Channel(room, servers);
 channel.addEventListener('state', ({ detail: { state, server, reason } }) => {
   if (state === 'connected') {
     current = server;
-    at('edge').textContent = `${server.name} (${server.place ?? server.region})`;
+    at('edge').textContent = `${server.name} (${server.place ?? server.city ?? server.region})`;
     at('carrier').textContent = server.carrier;
     showState('connected', 'connected');
     measure();

@@ -26,10 +26,11 @@ function row(edge) {
   const tr = document.createElement('tr');
   const name = cell(edge.name);
   if (edge.draining) name.append(' (draining)');
+  if (edge.cut_off) name.append(' (cut off from its upstream)');
   const most = edge.connections_max > 0 ? ` / ${edge.connections_max}` : '';
   tr.append(
     name,
-    cell(edge.place ?? edge.region),
+    cell(edge.place ?? edge.city ?? edge.region),
     cell(edge.carrier),
     cell(edge.site),
     cell(`${edge.connections}${most}`, 'number'),

@@ -97,7 +97,7 @@ pub struct Server<'a> {
     name: &'a str,
     site: &'a str,
     region: String,
-    city: Option<&'static str>,
+    city: Option<&'a str>,
     /// The same in Latin letters.
     place: Option<&'static str>,
     carrier: &'static str,
@@ -158,7 +158,7 @@ impl<'a> Server<'a> {
             name: &edge.name,
             site: &edge.site,
             region: edge.region.to_string(),
-            city: edge.region.division().map(|division| division.name),
+            city: edge.city(),
             place: edge.region.division().map(|division| division.latin),
             carrier: edge.carrier.as_str(),
             address: first.map_or("", |endpoint| &endpoint.host),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use geo_data::io::Paths;
 use ipnet::IpNet;
-use shared::config::{Configure, Reader, Secret};
+use shared::config::{ByteSize, Configure, Reader, Secret};
 use shared::io::admin::default_address;
 use shared::io::http::Limits;
 use shared::io::telemetry::LogConfig;
@@ -98,11 +98,20 @@ impl Configure for Config {
             default_address(7509),
             "Where operators read /metrics, /healthz and /readyz; keep it private.",
         );
-        let defaults = Limits { connections_per_address_max: 1_000, ..Limits::default() };
+        let defaults = Limits {
+            connections_per_address_max: 1_000,
+            // Clients ask by GET, without a body.
+            body_bytes_max: ByteSize::kib(64),
+            ..Limits::default()
+        };
+        let mut limits = Limits::read(reader, "http", defaults);
+        let answers = read_answers(reader);
+        // Behind a proxy's address are many clients.
+        limits.unlimited.extend(&answers.trusted_proxies);
         Self {
             listen,
             tls: read_tls(reader),
-            limits: Limits::read(reader, "http", defaults),
+            limits,
             admin,
             line,
             node: NodeFiles {
@@ -143,7 +152,7 @@ impl Configure for Config {
                 Duration::from_millis(100)..=Duration::from_secs(86_400),
                 "How often the databases are looked at for a change.",
             ),
-            answers: read_answers(reader),
+            answers,
             weights: read_weights(reader),
             log: LogConfig::read(reader),
         }
@@ -189,7 +198,8 @@ fn read_answers(reader: &mut Reader) -> Answers {
         trusted_proxies: reader.list(
             "trusted_proxies",
             Vec::new(),
-            "Networks of proxies whose X-Forwarded-For is believed.",
+            "Networks of proxies whose X-Forwarded-For is believed; connections_per_address_max \
+             does not bind them.",
         ),
         ttl: reader.ranged(
             "ttl",
@@ -290,6 +300,7 @@ pub(crate) mod tests {
         )
         .unwrap();
         assert_eq!(config.answers.trusted_proxies.len(), 2);
+        assert_eq!(config.limits.unlimited, config.answers.trusted_proxies);
         assert_eq!(config.weights.get("bj-1"), Some(&2.5));
         assert!(config.answers.token_secret.is_some());
     }

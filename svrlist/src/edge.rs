@@ -17,6 +17,8 @@ pub struct Edge {
     pub name: Arc<str>,
     /// Where it stands.
     pub region: Region,
+    /// The city as the edge calls it, for regions that the table of divisions does not name.
+    pub city: String,
     /// Whose data centre it is in.
     pub carrier: Carrier,
     /// The data centre: edges of one site fail together.
@@ -41,6 +43,8 @@ pub struct Edge {
     pub load: f64,
     /// Whether it asks for no more clients.
     pub draining: bool,
+    /// Whether no line to its upstream is up, so that it has nothing new for its clients.
+    pub cut_off: bool,
     /// When its process started, in milliseconds since 1970.
     pub started_ms: u64,
 }
@@ -94,6 +98,12 @@ pub struct ReportError {
 }
 
 impl Edge {
+    /// The city's name as it is shown: the table's, or the edge's own; `None` if neither knows.
+    pub fn city(&self) -> Option<&str> {
+        let division = self.region.division().map(|division| division.name);
+        division.or(Some(self.city.as_str()).filter(|city| !city.is_empty()))
+    }
+
     /// The first listener that speaks `transport`.
     pub fn endpoint(&self, transport: Transport) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.transport == transport)
@@ -146,6 +156,7 @@ impl Edge {
             name,
             region,
             carrier,
+            city: text("city", &report.city, 0)?.to_owned(),
             zone: text("zone", &report.zone, 0)?.to_owned(),
             version: text("version", &report.version, 0)?.to_owned(),
             position: position(report).or_else(|| region.position()),
@@ -158,6 +169,7 @@ impl Edge {
                 .max(share(report.connections.into(), report.connections_max.into()))
                 .max(share(report.bits_out, report.bits_out_max)),
             draining: report.draining,
+            cut_off: !report.lines.is_empty() && report.lines.iter().all(|line| !line.up),
             started_ms: report.started_ms,
         })
     }
@@ -258,6 +270,23 @@ mod tests {
         assert_eq!(edge.position, Region::parse("110000").unwrap().position());
         assert_eq!(edge.endpoint(Transport::Http).unwrap().port, 7612);
         assert_eq!(edge.endpoint(Transport::Https), None);
+    }
+
+    #[test]
+    fn an_edge_all_of_whose_lines_are_down_is_cut_off() {
+        let mut report = report("bj-1", "SG", "overseas");
+        report.city = "Singapore".to_owned();
+        let line = |up| control::LineReport { up, ..control::LineReport::default() };
+        for (lines, cut_off) in [
+            (vec![], false),
+            (vec![line(true)], false),
+            (vec![line(false), line(true)], false),
+            (vec![line(false), line(false)], true),
+        ] {
+            report.lines = lines;
+            let edge = Edge::from_report(&report).unwrap();
+            assert_eq!((edge.cut_off, edge.city()), (cut_off, Some("Singapore")));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Overview<'a> {
 struct Row<'a> {
     name: &'a str,
     region: String,
-    city: Option<&'static str>,
+    city: Option<&'a str>,
     /// The same in Latin letters.
     place: Option<&'static str>,
     carrier: &'static str,
@@ -31,6 +31,7 @@ struct Row<'a> {
     load: f64,
     weight: f64,
     draining: bool,
+    cut_off: bool,
     /// Seconds since its last report.
     heard_s: f64,
 }
@@ -38,12 +39,12 @@ struct Row<'a> {
 impl<'a> Overview<'a> {
     /// The list as it is at `now`.
     pub fn new(list: &'a List, now: Instant) -> Self {
-        let row = |Listed { edge, heard }: &'a Listed| {
+        let row = |Listed { edge, heard, .. }: &'a Listed| {
             let Edge { region, carrier, .. } = **edge;
             Row {
                 name: &edge.name,
                 region: region.to_string(),
-                city: region.division().map(|division| division.name),
+                city: edge.city(),
                 place: region.division().map(|division| division.latin),
                 carrier: carrier.as_str(),
                 site: &edge.site,
@@ -54,6 +55,7 @@ impl<'a> Overview<'a> {
                 load: edge.load,
                 weight: edge.weight,
                 draining: edge.draining,
+                cut_off: edge.cut_off,
                 heard_s: now.saturating_duration_since(*heard).as_secs_f64(),
             }
         };

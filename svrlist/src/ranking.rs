@@ -2,8 +2,8 @@
 //!
 //! The whole policy, in the order in which it decides:
 //!
-//! 1. [`Standing`]: edges that are full, draining or weightless are named only when there is nothing
-//!    better. (Silent edges are not in the list at all, see [`crate::registry`].)
+//! 1. [`Standing`]: edges that are full, cut off from their upstream, draining or weightless are
+//!    named only when there is nothing better. (Silent edges are not in the list at all, see [`crate::registry`].)
 //! 2. [`Band`]: edges are compared by [`Cost`], the drop rate to be expected in percentage points:
 //!    another carrier, then distance, then load. Costs within one band of [`BAND_PP`] are equal.
 //! 3. [`Draw`]: among equals, weighted rendezvous hashing of the user: each user has an order of its
@@ -188,6 +188,8 @@ pub enum Standing {
     Open,
     /// Nothing: at [`LOAD_FULL`] or more.
     Full,
+    /// Nothing new: no line to its upstream is up.
+    CutOff,
     /// Nothing: it asks for none, or the operator gave it weight 0.
     Draining,
 }
@@ -196,6 +198,8 @@ impl Standing {
     fn of(edge: &Edge) -> Self {
         if edge.draining || edge.weight <= 0.0 {
             Self::Draining
+        } else if edge.cut_off {
+            Self::CutOff
         } else if edge.load >= LOAD_FULL {
             Self::Full
         } else {
@@ -323,6 +327,7 @@ impl fmt::Display for Why {
         match self.standing {
             Standing::Open => Ok(()),
             Standing::Full => f.write_str(", full"),
+            Standing::CutOff => f.write_str(", cut off from its upstream"),
             Standing::Draining => f.write_str(", draining"),
         }
     }

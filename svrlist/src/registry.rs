@@ -40,15 +40,22 @@ pub struct Listed {
     pub edge: Arc<Edge>,
     /// When it last reported, as of the making of the list.
     pub heard: Instant,
+    /// Since when it says that no line to its upstream is up.
+    pub cut_off_since: Option<Instant>,
 }
 
 impl Registry {
     /// An edge reported. Answers a new list at once when clients must hear of it before the next
-    /// tick: an edge that is new, or that began or stopped draining.
-    pub fn handle_report(&mut self, edge: Edge, now: Instant) -> Option<Arc<List>> {
+    /// tick: an edge that is new, or that began or stopped draining. An edge that says it is cut off
+    /// counts as such after [`CUT_OFF_AFTER`] of saying so: when the origin restarts, all edges are
+    /// cut off for a moment and tell it one by one, and nobody should run from one to the next.
+    pub fn handle_report(&mut self, mut edge: Edge, now: Instant) -> Option<Arc<List>> {
         let name = Arc::clone(&edge.name);
-        let known = Listed { edge: Arc::new(edge), heard: now };
-        let draining = known.edge.draining;
+        let draining = edge.draining;
+        let since_before = self.known.get(&name).and_then(|known| known.cut_off_since);
+        let cut_off_since = edge.cut_off.then(|| since_before.unwrap_or(now));
+        edge.cut_off = cut_off_since.is_some_and(|since| since + CUT_OFF_AFTER <= now);
+        let known = Listed { edge: Arc::new(edge), heard: now, cut_off_since };
         let before = self.known.insert(name, known);
         self.changed = true;
         let listed = before.filter(|before| before.heard + SILENT_AFTER > now);
@@ -103,6 +110,10 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(8);
 
 /// How often silence is looked for, and the pace at which changes of load reach the ranking.
 pub const TICK: Duration = Duration::from_secs(1);
+
+/// How long an edge says that it is cut off before it counts: several reports, and longer than an
+/// origin takes to restart.
+pub const CUT_OFF_AFTER: Duration = Duration::from_secs(6);
 
 /// Silence after which an edge is no longer remembered.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
@@ -163,6 +174,25 @@ mod tests {
         let now = world.start + Duration::from_secs(2);
         let list = world.registry.handle_report(leaving, now).unwrap();
         assert!(list.edges[0].edge.draining);
+    }
+
+    #[test]
+    fn an_edge_is_cut_off_when_it_says_so_for_a_while() {
+        let mut world = World::new();
+        let mut say = |cut_off, at_s| {
+            let now = world.start + Duration::from_secs(at_s);
+            let said = Edge { cut_off, ..edge("a", "110000", "telecom") };
+            world.registry.handle_report(said, now);
+            world.registry.handle_tick(now);
+            world.registry.list().edges[0].edge.cut_off
+        };
+        assert!(!say(true, 0));
+        assert!(!say(true, 4));
+        assert!(!say(false, 5), "back in time");
+        assert!(!say(true, 6));
+        assert!(!say(true, 10));
+        assert!(say(true, 12));
+        assert!(!say(false, 14), "back at once");
     }
 
     #[test]

@@ -95,10 +95,12 @@ fn what_is_full_or_draining_is_the_last_resort() {
     let weightless = changed(&edge("weightless", "110000", "telecom"), |edge| edge.weight = 0.0);
     let client = vantage("110000", Carrier::Telecom);
     let open = edge("open", "650100", "mobile");
-    let all = [full, draining, weightless, open];
+    let cut_off = changed(&edge("cut off", "110000", "telecom"), |edge| edge.cut_off = true);
+    let all = [draining, weightless, cut_off, full, open];
     assert_eq!(names(client, &all, "1"), ["open"]);
-    assert_eq!(names(client, &all[..3], "1"), ["full"]);
-    assert_eq!(names(client, &all[1..3], "1").len(), 2);
+    assert_eq!(names(client, &all[..4], "1"), ["full"]);
+    assert_eq!(names(client, &all[..3], "1"), ["cut off"]);
+    assert_eq!(names(client, &all[..2], "1").len(), 2);
     assert!(names(client, &[], "1").is_empty());
 }
 
@@ -138,12 +140,14 @@ fn any_edge() -> impl Strategy<Value = Edge> {
     let carrier = prop::sample::select(vec!["telecom", "unicom", "mobile", "cloud", "unknown"]);
     let load = prop_oneof![0.0..0.8_f64, 0.8..1.2_f64];
     let weight = prop_oneof![Just(0.0), 0.1..10.0_f64];
-    (region, carrier, 0..4_u8, load, weight, prop::bool::weighted(0.2)).prop_map(
-        |(region, carrier, site, load, weight, draining)| Edge {
+    let rarely = || prop::bool::weighted(0.2);
+    (region, carrier, 0..4_u8, load, weight, rarely(), rarely()).prop_map(
+        |(region, carrier, site, load, weight, draining, cut_off)| Edge {
             site: format!("site {site}").into(),
             load,
             weight,
             draining,
+            cut_off,
             ..fixture::edge("unnamed", region, carrier)
         },
     )
