@@ -4,9 +4,9 @@
 //!
 //! 1. [`Standing`]: edges that are full, cut off from their upstream, draining or weightless are
 //!    named only when there is nothing better. (Silent edges are not in the list at all, see [`crate::registry`].)
-//! 2. [`Band`]: edges are compared by [`Cost`], the drop rate to be expected in percentage points:
-//!    another carrier, then distance, then load. Costs within one band of [`BAND_PP`] are equal.
-//! 3. [`Draw`]: among equals, weighted rendezvous hashing of the user: each user has an order of its
+//! 2. `Band`: edges are compared by [`Cost`], the drop rate to be expected in percentage points:
+//!    another carrier, then distance, then load. Costs within one band of `BAND_PP` are equal.
+//! 3. `Draw`: among equals, weighted rendezvous hashing of the user: each user has an order of its
 //!    own that does not change while the edges stay, and each edge gets clients by its weight.
 //! 4. [`choose`](Ranking::choose): three to five servers, over two carriers and two sites wherever
 //!    there is a choice.
