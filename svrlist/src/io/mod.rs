@@ -8,7 +8,6 @@ mod places;
 mod reports;
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -18,15 +17,15 @@ use std::time::{Duration, Instant, SystemTime};
 use geo_data::database::OpenError;
 use geo_data::io::Watch;
 use quinn::Endpoint;
-use shared::config::cli::{self, Outcome};
+use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
 use shared::io::http::{Request, Server};
 use shared::io::line::{self, LineError};
-use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, with_signals};
-use shared::io::telemetry::{self, Telemetry};
-use shared::io::tls::{ClientFacing, Nodes, POLL_PERIOD, Role, TlsError};
+use shared::io::service;
+use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
+use shared::io::telemetry::Telemetry;
+use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError};
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
 
 use crate::config::{Config, PREFIX};
 use crate::metrics::Metrics;
@@ -53,6 +52,9 @@ pub enum RunError {
     /// Certificates were refused.
     #[error("cannot use the certificates")]
     Tls(#[from] TlsError),
+    /// The certificate is not a svrlist's.
+    #[error("node.certificate is that of {0}; a svrlist needs svrlist.<name>.linecast")]
+    Role(NodeName),
     /// The line endpoint could not be opened.
     #[error("cannot open the line endpoint")]
     Line(#[from] LineError),
@@ -95,23 +97,8 @@ impl Desk {
 }
 
 /// Does what the arguments ask for: most often runs a svrlist until SIGINT or SIGTERM.
-pub fn launch(args: &cli::Args) -> ExitCode {
-    let config = match cli::load::<Config>(args, PREFIX) {
-        Outcome::Run(config) => config,
-        Outcome::Exit(code) => return code,
-    };
-    telemetry::start_log(&config.log);
-    let ended = Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
-        let shutdown = Shutdown::new();
-        runtime.block_on(with_signals(shutdown.clone(), run(config, shutdown)))
-    });
-    let failure: Box<dyn Error> = match ended {
-        Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(error)) => error.into(),
-        Err(error) => error.into(),
-    };
-    tracing::error!(error = &*failure, "svrlist failed");
-    ExitCode::FAILURE
+pub fn launch(args: &Args) -> ExitCode {
+    service::launch(args, ("svrlist", PREFIX), |config: &Config| &config.log, run)
 }
 
 /// Runs a svrlist until the shutdown.
@@ -154,6 +141,10 @@ impl Svrlist {
         let metrics = Metrics::default();
         let server = Server { limits: config.limits, ..Server::default() };
         let nodes = Nodes::load(&config.node)?;
+        let name = nodes.name();
+        if name.role != Role::Svrlist {
+            return Err(RunError::Role(name));
+        }
         telemetry.register(|registry| {
             metrics.register(registry);
             server.metrics.register(registry);

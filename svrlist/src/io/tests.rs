@@ -1,5 +1,6 @@
 //! A whole svrlist on sockets of its own: an edge reports, a client asks.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -173,6 +174,15 @@ async fn a_broken_database_ends_the_start_with_its_name() {
     let error = Svrlist::open(config).await.unwrap_err();
     let cause = error.source().unwrap().to_string();
     assert!(cause.contains("city.mmdb") && cause.contains("broken"), "{cause}");
+}
+
+#[tokio::test]
+async fn the_certificate_of_another_role_is_refused() {
+    let pki = Pki::new();
+    let mut config = pki.config();
+    config.node = pki.node("origin.one.linecast");
+    let error = Svrlist::open(config).await.unwrap_err().to_string();
+    assert!(error.contains("origin.one.linecast"), "{error}");
 }
 
 #[tokio::test]
