@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use shared::channel::ChannelName;
 
 use super::expiry::Validity;
-use super::subscribe::{Cause, Plan, Side, Wanted};
+use super::subscription::{Cause, Plan, Side, Wanted};
 use super::{Phase, Session};
 use crate::centrifuge::VERSION;
 use crate::centrifuge::codes::{Disconnect, Failure, Refusal};

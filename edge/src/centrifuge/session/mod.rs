@@ -12,6 +12,7 @@ mod expiry;
 mod requests;
 mod server;
 mod subscribe;
+mod subscription;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +31,7 @@ use crate::session::{Answer, Ask, AskId, Context, Lost, Output};
 use connect::Connecting;
 use expiry::Pings;
 use requests::Pending;
-use subscribe::{Opening, Subscription};
+use subscription::{Opening, Subscription};
 
 /// Bytes of commands that may wait for something: four frames of the usual largest size.
 const WAITING_BYTES_MAX: usize = 256 << 10;

@@ -6,7 +6,7 @@ use shared::message::Epoch;
 use shared::wire::control;
 
 use super::expiry::Validity;
-use super::subscribe::{Cause, Plan, Side, Wanted};
+use super::subscription::{Cause, Plan, Side, Wanted};
 use super::{Phase, Session};
 use crate::centrifuge::codes::{Disconnect, Removal};
 use crate::centrifuge::protocol::Push;

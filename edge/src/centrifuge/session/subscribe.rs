@@ -1,209 +1,31 @@
-//! Subscriptions: who may have which, how they begin, recover and end.
+//! How subscriptions begin and end: who may have which, and what is told of them.
 //!
 //! Invariant: the reply that opens a subscription is written in the same turn as the shard's answer,
 //! so before any message of the channel.
 
-use std::time::Instant;
-
-use bytes::Bytes;
 use shared::channel::{ChannelName, Spelling};
-use shared::message::Epoch;
 use shared::namespace::Options;
 
+use super::expiry::Validity;
+use super::subscription::{Cause, Plan, Side, Subscription, Wanted};
 use super::{Broadcast, Phase, Session, parse_channel};
 use crate::centrifuge::codes::{Disconnect, Failure, Refusal, Removal};
-use crate::centrifuge::decode::Command;
 use crate::centrifuge::protocol::{
-    Error, Publication, Push, Reply, Subscribe, SubscribeRequest, SubscribeResult,
+    Error, Push, Reply, Subscribe, SubscribeRequest, SubscribeResult,
 };
-use crate::centrifuge::session::expiry::Validity;
 use crate::form::{Dialect, Form};
-use crate::session::{Answer, Ask, AskId, Context, Lost, Output, Recover, Subscribed};
+use crate::session::{Answer, Ask, Context, Lost, Output};
 use crate::token::{self, Grant, TokenError};
-
-/// The bit of `flag` that asks for error 112 in place of a subscription that did not recover.
-const FLAG_REJECT_UNRECOVERED: i64 = 2;
 
 /// The `type` of a subscription to a stream, and of one to a channel that is polled.
 const TYPE_STREAM: i32 = 0;
 const TYPE_SHARED_POLL: i32 = 4;
 
+/// Up to so many subscriptions, memory is taken for each rather than in advance.
+const FEW: usize = 4;
+
 /// The only kind of delta there is, which is never granted.
 const DELTA_FOSSIL: &str = "fossil";
-
-/// A channel the client reads, or is about to.
-#[derive(Debug)]
-pub(super) struct Subscription {
-    pub(super) channel: ChannelName,
-    pub(super) spelling: Spelling,
-    pub(super) side: Side,
-    state: State,
-}
-
-/// Who made a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// The client, by command.
-    Client,
-    /// The connection's token.
-    Token,
-    /// The configuration or a back end.
-    Server,
-}
-
-impl Side {
-    pub(super) fn is_server(self) -> bool {
-        match self {
-            Self::Client => false,
-            Self::Token | Self::Server => true,
-        }
-    }
-}
-
-#[derive(Debug)]
-enum State {
-    Opening(Box<Opening>),
-    /// What few subscriptions have is boxed.
-    Open(Option<Box<Extra>>),
-}
-
-/// A subscription the shard has not answered yet.
-#[derive(Debug)]
-pub(super) struct Opening {
-    ask: AskId,
-    cause: Cause,
-    wanted: Wanted,
-    grant: Grant,
-    validity: Validity,
-    /// The back end has taken it away meanwhile.
-    pub(super) removed: bool,
-    /// Commands on the channel that wait for an unsubscribe, which is the first of them.
-    pub(super) waiting: Vec<Command>,
-}
-
-/// What is answered once a subscription is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The subscribe command with this id.
-    Command(u32),
-    /// The connect command.
-    Connect,
-    /// Nothing: the client is told by a push.
-    Push,
-}
-
-#[derive(Debug)]
-struct Extra {
-    chan_info: Bytes,
-    closes: Option<Instant>,
-}
-
-/// What a subscriber wants to know of its place in the channel, as far as it may.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
-    recoverable: bool,
-    positioned: bool,
-    /// Whether it asked to recover, whatever came of it.
-    recovering: bool,
-    /// Where it stands, if it can recover from there.
-    from: Option<Recover>,
-    /// Whether it wants an error rather than a subscription with a hole.
-    insists: bool,
-}
-
-impl Wanted {
-    /// What a client's request comes to in a channel with these options.
-    pub(super) fn new(
-        request: Option<&SubscribeRequest>,
-        options: &Options,
-        forced: Option<bool>,
-    ) -> Self {
-        let asked = request.is_some_and(|request| request.recoverable || request.recover);
-        let forced = forced.unwrap_or(options.force_recovery);
-        let recoverable = options.recovers() && (asked || forced);
-        let positioned =
-            recoverable || options.recovers() && request.is_some_and(|request| request.positioned);
-        let Some(request) = request.filter(|request| request.recover) else {
-            return Self { recoverable, positioned, ..Self::default() };
-        };
-        Self {
-            recoverable,
-            positioned,
-            recovering: true,
-            from: match (request.epoch.as_str(), Epoch::parse(&request.epoch)) {
-                _ if !recoverable => None,
-                ("", _) => Some(Recover { epoch: None, offset: request.offset }),
-                (_, Some(epoch)) => Some(Recover { epoch: Some(epoch), offset: request.offset }),
-                (_, None) => None, // not an epoch of ours
-            },
-            insists: recoverable && request.flag & FLAG_REJECT_UNRECOVERED != 0,
-        }
-    }
-
-    /// From a position a back end names.
-    pub(super) fn at_position(self, from: Option<Recover>) -> Self {
-        Self { from: from.filter(|_| self.recoverable), ..self }
-    }
-}
-
-/// What is known of a subscription before the shard is asked for it.
-pub(super) struct Plan {
-    pub(super) channel: ChannelName,
-    pub(super) spelling: Spelling,
-    pub(super) side: Side,
-    pub(super) cause: Cause,
-    pub(super) wanted: Wanted,
-    pub(super) grant: Grant,
-    pub(super) validity: Validity,
-    /// Whether presence shows the client.
-    pub(super) seen: bool,
-}
-
-impl Subscription {
-    pub(super) fn is_opening(&self, id: AskId) -> bool {
-        matches!(&self.state, State::Opening(opening) if opening.ask == id)
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
-    }
-
-    pub(super) fn opening(&mut self) -> Option<&mut Opening> {
-        match &mut self.state {
-            State::Opening(opening) => Some(opening),
-            State::Open(_) => None,
-        }
-    }
-
-    /// When it ends unless it is refreshed.
-    pub(super) fn closes(&self) -> Option<Instant> {
-        match &self.state {
-            State::Open(Some(extra)) => extra.closes,
-            State::Open(None) | State::Opening(_) => None,
-        }
-    }
-
-    pub(super) fn set_closes(&mut self, closes: Option<Instant>) {
-        if let State::Open(extra) = &mut self.state {
-            let chan_info = extra.take().map_or_else(Bytes::new, |extra| extra.chan_info);
-            *extra = Extra::boxed(chan_info, closes);
-        }
-    }
-
-    pub(super) fn chan_info(&self) -> Bytes {
-        match &self.state {
-            State::Open(Some(extra)) => extra.chan_info.clone(),
-            State::Open(None) | State::Opening(_) => Bytes::new(),
-        }
-    }
-}
-
-impl Extra {
-    fn boxed(chan_info: Bytes, closes: Option<Instant>) -> Option<Box<Self>> {
-        let needed = !chan_info.is_empty() || closes.is_some();
-        needed.then(|| Box::new(Self { chan_info, closes }))
-    }
-}
 
 impl Session {
     pub(super) fn subscribe(
@@ -234,7 +56,7 @@ impl Session {
         }
         let (grant, validity) = self.permit(&channel, options, &request.token, context)?;
         let wanted = Wanted::new(Some(request), options, grant.force_recovery);
-        if wanted.insists && wanted.from.is_none() {
+        if wanted.is_hopeless() {
             return Err(Refusal::UnrecoverablePosition.into());
         }
         let seen = options.presence && grant.presence.unwrap_or(true);
@@ -255,20 +77,10 @@ impl Session {
             presence: plan.seen.then(|| self.info(plan.grant.info.clone())),
             filtered: false,
         });
-        self.subscriptions.push(Subscription {
-            channel: plan.channel,
-            spelling: plan.spelling,
-            side: plan.side,
-            state: State::Opening(Box::new(Opening {
-                ask,
-                cause: plan.cause,
-                wanted: plan.wanted,
-                grant: plan.grant,
-                validity: plan.validity,
-                removed: false,
-                waiting: Vec::new(),
-            })),
-        });
+        if self.subscriptions.len() < FEW {
+            self.subscriptions.reserve_exact(1);
+        }
+        self.subscriptions.push(Subscription::new(ask, plan));
     }
 
     /// The broadcast is read by every client, and begins with what comes after this.
@@ -317,9 +129,10 @@ impl Session {
         if channel.is_private() {
             return false;
         }
+        if channel.is_inbox() {
+            return self.knows_user() && channel.as_str()[1..] == *self.user;
+        }
         match channel.as_str().rsplit_once('#') {
-            // An inbox lists one user; other names list several, parted by commas.
-            Some(("", user)) => self.knows_user() && *user == *self.user,
             Some((_, users)) => {
                 self.knows_user() && users.split(',').any(|user| *user == *self.user)
             }
@@ -341,27 +154,24 @@ impl Session {
         context: &Context<'_>,
         output: &mut Output,
     ) {
-        let subscription = &mut self.subscriptions[index];
-        let State::Opening(opening) = &mut subscription.state else { return };
-        let (cause, removed) = (opening.cause, opening.removed);
+        let Some(opening) = self.subscriptions[index].opening() else { return };
+        let (cause, removed, wanted) = (opening.cause, opening.removed, opening.wanted);
         let waiting = std::mem::take(&mut opening.waiting);
         let opened = match answer {
-            Answer::Subscribed(subscribed) if opening.wanted.is_refused_by(&subscribed) => {
-                output.asks.push(Ask::Unsubscribe(subscription.channel.clone()));
+            Answer::Subscribed(subscribed) if wanted.is_refused_by(&subscribed) => {
+                output.asks.push(Ask::Unsubscribe(self.subscriptions[index].channel.clone()));
                 Err(Refusal::UnrecoverablePosition.into())
             }
-            Answer::Subscribed(subscribed) => Ok(opening.result(subscribed)),
+            Answer::Subscribed(subscribed) => Ok(subscribed),
             Answer::Failed { code, message, temporary } => {
                 Err(Error::told(code, message, temporary))
             }
             Answer::Response(_) => Err(Refusal::Internal.into()),
         };
         match opened {
-            Ok(result) => {
-                let closes = opening.validity.closes;
-                let extra = Extra::boxed(std::mem::take(&mut opening.grant.info), closes);
-                subscription.state = State::Open(extra);
-                let name = subscription.channel.spelled(subscription.spelling);
+            Ok(subscribed) => {
+                let result = self.subscriptions[index].open(subscribed);
+                let name = self.subscriptions[index].name();
                 match cause {
                     Cause::Command(id) => {
                         let subscribe = Some(Box::new(result));
@@ -441,7 +251,7 @@ impl Session {
 
     fn drop_subscription(&mut self, index: usize, removal: Removal, output: &mut Output) {
         let subscription = self.subscriptions.swap_remove(index);
-        let channel = subscription.channel.spelled(subscription.spelling);
+        let channel = subscription.name();
         if let Phase::Connecting(connecting) = &mut self.phase {
             // The client has not heard of it yet, and will not.
             connecting.results.remove(&channel);
@@ -453,44 +263,6 @@ impl Session {
 
     pub(super) fn push(&self, push: Push, output: &mut Output) {
         self.reply(Reply { push: Some(push), ..Reply::default() }, output);
-    }
-}
-
-impl Wanted {
-    fn is_refused_by(&self, subscribed: &Subscribed) -> bool {
-        self.insists && subscribed.recovered.is_none()
-    }
-}
-
-impl Opening {
-    /// What the client is told: where it stands if it recovered, the channel's top if not.
-    fn result(&mut self, subscribed: Subscribed) -> SubscribeResult {
-        let wanted = self.wanted;
-        let recovered = subscribed.recovered.filter(|_| wanted.from.is_some());
-        let offset = match (&recovered, wanted.from) {
-            (Some(_), Some(from)) => from.offset,
-            _ => subscribed.position.offset,
-        };
-        SubscribeResult {
-            expires: self.validity.expires(),
-            ttl: self.validity.ttl,
-            recoverable: wanted.recoverable,
-            positioned: wanted.positioned,
-            epoch: if wanted.positioned {
-                subscribed.position.epoch.to_string()
-            } else {
-                String::new()
-            },
-            offset: if wanted.positioned { offset } else { 0 },
-            recovered: recovered.is_some(),
-            publications: recovered
-                .iter()
-                .flatten()
-                .map(|message| Publication::of(message))
-                .collect(),
-            data: std::mem::take(&mut self.grant.data),
-            was_recovering: wanted.recovering,
-        }
     }
 }
 

@@ -1,6 +1,18 @@
 //! Whole conversations as data: what happens to a session, and everything it writes and asks.
+//!
+//! What SDKs rely on without saying so, and where it is tested: connect and subscribes in one frame,
+//! ids that begin anywhere (`connect`); subscribe, unsubscribe, subscribe applied in order, in flight
+//! and before the answer to connect, and each command answered once (`subscribe`, `model`); no stray
+//! empty replies, no `"error":null`, objects that are complete (every table here compares whole
+//! replies); `ttl` with `expires`, the time to refresh after it (`time`); truthful recovery
+//! (`recover`); a channel on both sides (`subscribe`); nothing before the answer to connect
+//! (`connect`, by `is_held`); reasons that are not JSON (`codes`); frames below 1 MiB (`frame`).
+//!
+//! What needs the whole network: join and leave in order, presence that outlives nobody, slow
+//! consumers, one fetch of a token per reconnect, and the SDKs themselves.
 
 mod connect;
+mod model;
 mod recover;
 mod requests;
 mod server;
@@ -81,6 +93,13 @@ impl Peer {
 
     /// Everything that comes of one step: replies and pushes, then asks.
     fn take(&mut self, step: &In<'_>) -> Vec<String> {
+        let output = self.step(step);
+        let mut all = texts(&output.bytes);
+        all.extend(output.asks.iter().map(shown));
+        all
+    }
+
+    fn step(&mut self, step: &In<'_>) -> Output {
         let mut output = Output::default();
         if let Wait(ms) = step {
             self.now += Duration::from_millis(*ms);
@@ -115,9 +134,7 @@ impl Peer {
             In::Command(kind) => session.handle_command(kind, &context, &mut output),
             Wait(_) => session.handle_deadline(&context, &mut output),
         }
-        let mut all = texts(&output.bytes);
-        all.extend(output.asks.iter().map(shown));
-        all
+        output
     }
 
     /// Takes steps in order and compares what comes of each.

@@ -19,7 +19,7 @@ fn who_may_subscribe_to_what() {
     let unknown = error(2, 102, "unknown channel");
     let bad = error(2, 107, "bad request");
     let too_long = format!("live:{}", "x".repeat(251));
-    let table: [(&str, &str, &str); 24] = [
+    let table: [(&str, &str, &str); 27] = [
         ("", "live:1", "2 subscribe live:1 as \"\""),
         ("", "live://1", "2 subscribe live://1 as \"\""),
         ("", "news", "2 subscribe news as \"\""),
@@ -33,6 +33,9 @@ fn who_may_subscribe_to_what() {
         ("7", "#7", "2 subscribe #7"),
         ("7", "#8", &denied),
         ("", "#7", &denied),
+        ("b", "#a#b", &denied),
+        ("a#b", "#a#b", "2 subscribe #a#b"),
+        ("8", "#7,8", &denied),
         ("", "#", &denied),
         ("7", "closed:dialog#6,7", "2 subscribe closed:dialog#6,7 as \"7\""),
         ("7", "live:dialog#6,8", &denied),

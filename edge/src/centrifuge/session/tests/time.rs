@@ -138,3 +138,12 @@ fn subscriptions_expire_unless_refreshed() {
         (Say(&refresh(json!({"sub": "8"}))), &["close 3500 invalid token"]),
     ]);
 }
+
+#[test]
+fn a_ttl_is_never_zero() {
+    let token = sign(json!({"sub": "7", "exp": START_S + 1}));
+    let mut peer = Peer::new(Config::default());
+    peer.take(&Wait(999));
+    let said = peer.take(&Say(&say(json!({"id": 1, "connect": {"token": token}}))));
+    assert!(said[0].contains(r#""expires":true,"ttl":1,"#), "{said:?}");
+}
