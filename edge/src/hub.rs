@@ -79,7 +79,7 @@ pub enum News {
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Send on the control stream.
-    Up(up::Kind),
+    Up(Box<up::Kind>),
     /// Tell a shard.
     Tell(ShardId, News),
 }
@@ -601,7 +601,7 @@ impl Hub {
 
     fn up(&mut self, kind: up::Kind) {
         if self.line_up {
-            self.actions.push_back(Action::Up(kind));
+            self.actions.push_back(Action::Up(Box::new(kind)));
         }
     }
 }

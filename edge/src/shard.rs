@@ -55,7 +55,7 @@ struct Client {
     serial: u64,
     identity: Identity,
     subscriptions: Vec<Subscription>,
-    accepted: Option<Box<BTreeSet<i32>>>,
+    accepted: Option<BTreeSet<i32>>,
 }
 
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Shard {
             Ask::Unsubscribe(channel) => self.unsubscribe(id, &channel),
             Ask::Accept(operations) => {
                 if let Some(client) = self.client_mut(id) {
-                    client.accepted = Some(Box::new(operations));
+                    client.accepted = Some(operations);
                 }
             }
             Ask::Request { id: ask, request } => {
@@ -240,7 +240,7 @@ impl Shard {
 
     /// The operations a connection accepts in filtered rooms; `None` is all.
     pub fn accepted(&self, id: ConnectionId) -> Option<&BTreeSet<i32>> {
-        self.client(id)?.accepted.as_deref()
+        self.client(id)?.accepted.as_ref()
     }
 
     /// Called every [`TICK`]: waits end, counts go to the hub, paced rooms go on.
@@ -273,6 +273,7 @@ impl Shard {
         self.unswept.pop_first()
     }
 
+    #[allow(clippy::type_complexity, reason = "a writer is named by what it is given")]
     /// Encodes what is fresh in a room and offers it to its members.
     pub fn sweep(
         &mut self,
@@ -288,7 +289,7 @@ impl Shard {
             let share = swept.share(self.clients.len());
             let (clients, pace) = (&self.clients, &mut self.pace);
             swept.sweep(&mut |id, segments| {
-                let accepted = clients.get(id.slot).and_then(|c| c.accepted.as_deref());
+                let accepted = clients.get(id.slot).and_then(|c| c.accepted.as_ref());
                 pace.write(share, segments, &mut |segments| write(id, accepted, segments))
             })
         }) else {
@@ -301,6 +302,7 @@ impl Shard {
         self.lose(room, lost);
     }
 
+    #[allow(clippy::type_complexity, reason = "a writer is named by what it is given")]
     /// Offers one connection everything its rooms have for it.
     pub fn offer(
         &mut self,
@@ -316,7 +318,7 @@ impl Shard {
         let mut lost = Vec::new();
         for subscription in &client.subscriptions {
             let Some(seat) = subscription.seat else { continue };
-            let accepted = client.accepted.as_deref();
+            let accepted = client.accepted.as_ref();
             let room = &mut self.rooms[subscription.room];
             let share = room.share(self.clients.len());
             let pace = &mut self.pace;

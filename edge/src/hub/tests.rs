@@ -40,10 +40,11 @@ fn connected(start: Instant) -> Hub {
 }
 
 fn opens(actions: &[Action]) -> Vec<&control::OpenPull> {
-    let open = |action| match action {
-        &Action::Up(up::Kind::Open(ref open)) => Some(&open.pulls),
-        _ => None,
-    };
+    fn open(action: &Action) -> Option<&Vec<control::OpenPull>> {
+        let Action::Up(kind) = action else { return None };
+        let up::Kind::Open(open) = &**kind else { return None };
+        Some(&open.pulls)
+    }
     actions.iter().filter_map(open).flatten().filter(|open| open.channel != "@all").collect()
 }
 
@@ -189,7 +190,10 @@ fn a_pull_lingers_after_its_last_reader() {
 
     hub.handle_leave(SHARD, &room(), start + Duration::from_secs(29));
     hub.handle_deadline(start + Duration::from_secs(59));
-    let closed = |action: &Action| matches!(action, Action::Up(up::Kind::Close(_)));
+    let closed = |action: &Action| match action {
+        Action::Up(kind) => matches!(**kind, up::Kind::Close(_)),
+        Action::Tell(..) => false,
+    };
     assert_eq!(drain(&mut hub).iter().filter(|action| closed(action)).count(), 1);
     assert_eq!(hub.channels(), 1);
 }
@@ -208,7 +212,9 @@ fn credit_is_granted_as_messages_are_taken() {
         let message = message(offset);
         hub.handle_frames([Frame::Message { pull: open.pull, epoch: epoch(7), message }]);
         for action in drain(&mut hub) {
-            if let Action::Up(up::Kind::Credit(grant)) = action {
+            if let Action::Up(kind) = action
+                && let up::Kind::Credit(grant) = *kind
+            {
                 credit += i64::from(grant.grants[0].messages);
             }
         }
@@ -227,8 +233,11 @@ fn counts_are_summed_over_shards_and_told_anew_with_each_line() {
     hub.handle_deadline(start + ONLINE_EVERY);
     let counts = |actions: Vec<Action>| {
         let update = |action| match action {
-            Action::Up(up::Kind::Online(update)) => Some(update),
-            _ => None,
+            Action::Up(kind) => match *kind {
+                up::Kind::Online(update) => Some(update),
+                _ => None,
+            },
+            Action::Tell(..) => None,
         };
         let updates: Vec<_> = actions.into_iter().filter_map(update).collect();
         assert_eq!(updates.len(), 1);

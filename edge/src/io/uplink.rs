@@ -219,7 +219,7 @@ impl Uplink {
             match action {
                 HubAction::Up(kind) => {
                     if let Some(current) = &self.current {
-                        let _ = current.control.send(kind);
+                        let _ = current.control.send(*kind);
                     }
                 }
                 HubAction::Tell(shard, news) => self.tell(shard, ToShard::News(news)).await,
