@@ -10,8 +10,18 @@
 //!
 //! Everything decides without waiting, except [`io`].
 
+pub mod api;
 pub mod channel;
+pub mod config;
+pub mod edges;
+pub mod hook;
 pub mod io;
 pub mod limits;
 pub mod log;
+pub mod online;
+pub mod presence;
 pub mod publish;
+pub mod pull;
+
+pub use config::Config;
+pub use io::service::{RunError, launch, run};

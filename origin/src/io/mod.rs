@@ -4,9 +4,15 @@
     reason = "io/ is where the crate touches clocks, dice and tasks"
 )]
 
+mod answer;
+mod api;
 pub mod channels;
+pub mod hook;
+pub mod line;
 pub mod metrics;
 pub mod origin;
+pub mod service;
+mod soft;
 pub mod store;
 mod sweep;
 mod writer;

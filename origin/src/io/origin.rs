@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use shared::channel::ChannelName;
 use shared::message::{Message, Position};
@@ -14,10 +15,13 @@ use shared::ring::Cursor;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::channels::{Channel, Channels, Read};
+use super::hook::{HookConfig, Hooks};
 use super::metrics::Metrics;
 use super::now_ms;
+use super::soft::Soft;
 use super::store::{OpenError, Place, ReadError, Store};
 use super::writer::{Health, Submission, Work, Writer};
+use crate::edges::Edges;
 use crate::limits::{PENDING_KIB_MAX, RING_BYTES_MAX};
 use crate::publish::{Publish, Published, Refusal, admit};
 
@@ -32,6 +36,10 @@ pub struct Settings {
     pub channels_max: usize,
     /// Below so many free bytes on the disk nothing is published.
     pub free_bytes_min: u64,
+    /// How long the clients of an edge without lines are believed in.
+    pub edge_grace: Duration,
+    /// What the back end is asked.
+    pub hook: HookConfig,
 }
 
 /// Why an origin does not start.
@@ -76,6 +84,8 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) health: Arc<Health>,
     pub(super) work: Sender<Work>,
+    pub(super) soft: Soft,
+    pub(super) hooks: Hooks,
     room: Arc<Semaphore>,
     closing: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -96,10 +106,13 @@ impl Origin {
             (folder, settings.free_bytes_min),
         );
         let (work, thread) = writer.start().map_err(StartError::Thread)?;
+        let namespaces = Arc::new(settings.namespaces);
         let shared = Shared {
             store,
             channels,
-            namespaces: Arc::new(settings.namespaces),
+            soft: Soft::new(Edges::new(Arc::clone(&namespaces), settings.edge_grace)),
+            hooks: Hooks::new(settings.hook, metrics.clone()),
+            namespaces,
             metrics,
             health,
             work,
@@ -346,6 +359,11 @@ impl Origin {
             return Err(Refusal::ShuttingDown);
         }
         answered.await.unwrap_or(Err(Refusal::ShuttingDown))
+    }
+
+    /// Channels in memory.
+    pub fn channels_len(&self) -> usize {
+        self.shared.channels.len()
     }
 
     /// Counts of this origin.

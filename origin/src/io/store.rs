@@ -123,6 +123,9 @@ pub struct Place {
     pub accept_loss: bool,
 }
 
+/// The key of a meta, and the meta if it is whole.
+pub(super) type StoredMeta = (Vec<u8>, Result<Meta, Damaged>);
+
 /// A channel as it was found.
 pub struct Loaded {
     pub(super) state: State,
@@ -324,11 +327,11 @@ impl Store {
     }
 
     /// Reads up to `limit` metas after the one of key `after`, in the order of their keys.
-    pub fn metas(
+    pub(super) fn metas(
         &self,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> fjall::Result<Vec<(Vec<u8>, Result<Meta, Damaged>)>> {
+    ) -> fjall::Result<Vec<StoredMeta>> {
         let from = after.map_or_else(|| key::METAS.to_vec(), |after| [after, &[0]].concat());
         let mut metas = Vec::new();
         for entry in self.space.range(from..key::METAS_END.to_vec()).take(limit) {

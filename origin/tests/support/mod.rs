@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use origin::io::hook::HookConfig;
 use origin::io::metrics::Metrics;
 use origin::io::origin::{Origin, Settings, StartError};
 use origin::io::store::Place;
@@ -54,6 +56,13 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         namespaces: namespaces(),
         channels_max: 10_000,
         free_bytes_min: 0,
+        edge_grace: Duration::from_secs(10),
+        hook: HookConfig {
+            rpc: None,
+            publish: None,
+            timeout: Duration::from_secs(1),
+            concurrency_max: 10,
+        },
     }
 }
 

@@ -1,0 +1,536 @@
+//! Lines from edges: each session pulls channels, is told what changes, and asks.
+//!
+//! A session has one task that owns its pulls and writes live frames, so that a pull's cursor and
+//! credit have one owner; one that reads the control stream; one that writes to it; and one that
+//! answers uplink requests. They end together.
+//!
+//! Invariant: a message is sent to an edge at most once per pull, in order, and only after it is
+//! durable.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, Endpoint, Incoming};
+use shared::channel::ChannelName;
+use shared::io::line::{self, Answered, FrameSender, LineError, Receiver, Sender};
+use shared::io::shutdown::Shutdown;
+use shared::limits::{PULLS_MAX, SNAPSHOT_ENTRIES_MAX};
+use shared::message::{ClientInfo, Epoch};
+use shared::ring::Cursor;
+use shared::wire::control::{
+    Command, Down, OnlineTotals, OpenPull, Pong, RoomCount, Up, Welcome, down, up,
+};
+use shared::wire::convert;
+use shared::wire::frame::{Frame, message_head};
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::task::JoinSet;
+
+use super::channels::{Channel, Read, Watcher};
+use super::origin::Origin;
+use crate::publish::Refusal;
+use crate::pull::Pull;
+
+/// Answers lines until the shutdown.
+pub async fn serve(origin: Origin, node: String, endpoint: Endpoint, shutdown: Shutdown) {
+    let node: Arc<str> = node.into();
+    let mut sessions = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.triggered() => break,
+            Some(incoming) = endpoint.accept() => {
+                sessions.spawn(session(origin.clone(), Arc::clone(&node), incoming));
+            }
+            Some(ended) = sessions.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a line's session failed");
+                }
+            }
+        }
+    }
+    endpoint.close(line::CLOSE_DONE, b"the origin ends");
+    endpoint.wait_idle().await;
+}
+
+async fn session(origin: Origin, node: Arc<str>, incoming: Incoming) {
+    let remote = incoming.remote_address();
+    let answered = match line::answer(incoming).await {
+        Ok(answered) => answered,
+        Err(error) => {
+            return tracing::info!(%remote, error = &error as &dyn Error, "a line was not opened");
+        }
+    };
+    let edge = answered.peer.name.clone();
+    tracing::info!(edge, %remote, "the line is up");
+    let ended = serve_line(&origin, &node, answered).await;
+    tracing::info!(edge, %remote, error = &ended as &dyn Error, "the line ended");
+}
+
+async fn serve_line(origin: &Origin, node: &str, answered: Answered) -> LineError {
+    let Answered { connection, hello, up, mut down, .. } = answered;
+    let welcome = Welcome {
+        node: node.to_owned(),
+        namespaces: convert::namespaces_out(origin.namespaces()),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    if let Err(error) = down.send(&Down { kind: Some(down::Kind::Welcome(welcome)) }).await {
+        return error;
+    }
+    let live = match FrameSender::open(&connection).await {
+        Ok(live) => live,
+        Err(error) => return error,
+    };
+    let (to_edge, messages) = mpsc::unbounded_channel();
+    let (orders_out, orders) = mpsc::unbounded_channel();
+    let edge: Arc<str> = hello.node.into();
+    let commands = origin.commands();
+    origin.edge_line_opened(&edge, hello.session);
+    let _closed = Closed { origin, edge: &edge, session: hello.session };
+    let reader = ControlReader {
+        origin: origin.clone(),
+        edge: Arc::clone(&edge),
+        session: hello.session,
+        orders: orders_out,
+        to_edge: to_edge.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(reader.run(up));
+    tasks.spawn(write_control(down, messages));
+    tasks.spawn(pass_commands(commands, to_edge.clone()));
+    tasks.spawn(Puller::new(origin.clone(), live, to_edge).run(orders));
+    tasks.spawn(answer_requests(origin.clone(), Arc::clone(&edge), connection.clone()));
+    let ended = tasks.join_next().await;
+    connection.close(line::CLOSE_DONE, b"the session ends");
+    match ended {
+        Some(Ok(error)) => error,
+        // A panic was logged where it happened.
+        Some(Err(_)) | None => LineError::Protocol("a session's task failed"),
+    }
+}
+
+/// However a session ends, the edge's line is closed.
+struct Closed<'a> {
+    origin: &'a Origin,
+    edge: &'a str,
+    session: u64,
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.origin.edge_line_closed(self.edge, self.session);
+    }
+}
+
+/// What the control stream orders of the pulls' owner.
+enum Order {
+    Open { pull: u64, channel: Arc<Channel>, wish: Option<Cursor>, credit: u32 },
+    Refuse { pull: u64, refusal: Refusal },
+    Credit { pull: u64, messages: u32 },
+    Close { pull: u64 },
+}
+
+struct ControlReader {
+    origin: Origin,
+    edge: Arc<str>,
+    session: u64,
+    orders: mpsc::UnboundedSender<Order>,
+    to_edge: mpsc::UnboundedSender<down::Kind>,
+}
+
+impl ControlReader {
+    async fn run(self, mut up: Receiver<Up>) -> LineError {
+        loop {
+            match up.receive().await {
+                Ok(Some(Up { kind: Some(kind) })) => self.handle(kind).await,
+                Ok(Some(Up { kind: None })) => {} // of a newer version
+                Ok(None) => return LineError::Protocol("the control stream ended"),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn handle(&self, kind: up::Kind) {
+        match kind {
+            up::Kind::Open(open) => {
+                for pull in open.pulls {
+                    self.order(self.open(pull).await);
+                }
+            }
+            up::Kind::Credit(credit) => {
+                for grant in credit.grants {
+                    self.order(Order::Credit { pull: grant.pull, messages: grant.messages });
+                }
+            }
+            up::Kind::Close(close) => {
+                for pull in close.pulls {
+                    self.order(Order::Close { pull });
+                }
+            }
+            up::Kind::Presence(update) => {
+                self.origin.handle_presence(&self.edge, self.session, update);
+            }
+            up::Kind::Online(update) => {
+                self.origin.handle_online(&self.edge, self.session, update);
+            }
+            up::Kind::Ping(ping) => {
+                let pong = down::Kind::Pong(Pong { sent_us: ping.sent_us });
+                let _ = self.to_edge.send(pong); // the writer's end is the session's
+            }
+            up::Kind::Hello(_) | up::Kind::Report(_) => {
+                tracing::debug!(edge = &*self.edge, "a message that concerns no origin");
+            }
+        }
+    }
+
+    async fn open(&self, open: OpenPull) -> Order {
+        let pull = open.pull;
+        let channel = match ChannelName::parse(&open.channel) {
+            Ok((name, _)) => self.origin.channel(&name).await,
+            Err(error) => Err(error.into()),
+        };
+        match channel {
+            Ok(channel) => {
+                let wish = Epoch::new(open.epoch).map(|epoch| Cursor { epoch, next: open.next });
+                Order::Open { pull, channel, wish, credit: open.credit }
+            }
+            Err(refusal) => Order::Refuse { pull, refusal },
+        }
+    }
+
+    fn order(&self, order: Order) {
+        let _ = self.orders.send(order); // the owner's end is the session's
+    }
+}
+
+async fn write_control(
+    mut down: Sender<Down>,
+    mut messages: mpsc::UnboundedReceiver<down::Kind>,
+) -> LineError {
+    while let Some(kind) = messages.recv().await {
+        if let Err(error) = down.send(&Down { kind: Some(kind) }).await {
+            return error;
+        }
+    }
+    LineError::Protocol("nobody writes to the control stream any more")
+}
+
+/// Passes back ends' commands on. A session that cannot keep up ends, so that the edge notices.
+async fn pass_commands(
+    mut commands: broadcast::Receiver<Arc<Command>>,
+    to_edge: mpsc::UnboundedSender<down::Kind>,
+) -> LineError {
+    loop {
+        match commands.recv().await {
+            Ok(command) => {
+                let _ = to_edge.send(down::Kind::Command(Command::clone(&command)));
+            }
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                return LineError::Protocol("too many commands wait for this line");
+            }
+            Err(broadcast::error::RecvError::Closed) => {
+                return LineError::Protocol("the origin ends");
+            }
+        }
+    }
+}
+
+async fn answer_requests(origin: Origin, edge: Arc<str>, connection: Connection) -> LineError {
+    let mut answers = JoinSet::new();
+    loop {
+        let (mut send, mut recv) = tokio::select! {
+            accepted = connection.accept_bi() => match accepted {
+                Ok(streams) => streams,
+                Err(error) => return error.into(),
+            },
+            Some(ended) = answers.join_next(), if !answers.is_empty() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "an uplink request's task failed");
+                }
+                continue;
+            }
+        };
+        let (origin, edge) = (origin.clone(), Arc::clone(&edge));
+        answers.spawn(async move {
+            let answered = async {
+                let request = line::read_request(&mut recv).await?;
+                let response = origin.answer(&edge, request).await;
+                line::write_response(&mut send, &response).await
+            };
+            if let Err(error) = answered.await {
+                tracing::debug!(error = &error as &dyn Error, "an uplink request got no answer");
+            }
+        });
+    }
+}
+
+/// Owns a session's pulls and writes its live stream.
+struct Puller {
+    origin: Origin,
+    live: FrameSender,
+    to_edge: mpsc::UnboundedSender<down::Kind>,
+    pulls: HashMap<u64, Pull<Arc<Channel>>>,
+    /// The pull of each channel, for totals.
+    names: HashMap<ChannelName, u64>,
+    /// The version of the totals that the edge knows.
+    totals: u64,
+    board: Arc<Board>,
+    pieces: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Puller {
+    fn new(origin: Origin, live: FrameSender, to_edge: mpsc::UnboundedSender<down::Kind>) -> Self {
+        Self {
+            totals: 0,
+            origin,
+            live,
+            to_edge,
+            pulls: HashMap::new(),
+            names: HashMap::new(),
+            board: Arc::default(),
+            pieces: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) -> LineError {
+        let mut totals_due = tokio::time::interval(TOTALS_EVERY);
+        totals_due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = totals_due.tick() => self.tell_totals(),
+                order = orders.recv() => match order {
+                    Some(order) => self.handle(order),
+                    None => return LineError::Protocol("the control stream ended"),
+                },
+                () = self.board.changed.notified() => {}
+            }
+            while let Ok(order) = orders.try_recv() {
+                self.handle(order);
+            }
+            if let Err(error) = self.write_due().await {
+                return error;
+            }
+        }
+    }
+
+    fn handle(&mut self, order: Order) {
+        match order {
+            Order::Open { pull, channel, wish, credit } => {
+                if self.pulls.len() >= PULLS_MAX {
+                    return self.refuse(pull, 106, "too many pulls on one line");
+                }
+                channel.watch(self.watcher(), pull);
+                self.names.insert(channel.name().clone(), pull);
+                self.tell_total(channel.name());
+                let opened = Pull::new(pull, channel, wish, credit);
+                if let Some(old) = self.pulls.insert(pull, opened) {
+                    old.source.unwatch(&self.watcher(), pull);
+                }
+                self.board.advanced(pull);
+            }
+            Order::Refuse { pull, refusal } => {
+                self.refuse(pull, refusal.code(), &refusal.to_string());
+            }
+            Order::Credit { pull, messages } => {
+                if let Some(known) = self.pulls.get_mut(&pull) {
+                    known.grant(messages);
+                    self.board.advanced(pull);
+                }
+            }
+            Order::Close { pull } => {
+                if let Some(closed) = self.pulls.remove(&pull) {
+                    closed.source.unwatch(&self.watcher(), pull);
+                    if self.names.get(closed.source.name()) == Some(&pull) {
+                        self.names.remove(closed.source.name());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the edge the totals that changed of rooms it pulls.
+    fn tell_totals(&mut self) {
+        let changed = self.origin.changed_totals(self.totals);
+        self.totals = changed.version;
+        let rooms = changed
+            .rooms
+            .into_iter()
+            .filter(|(name, _)| self.names.contains_key(name))
+            .map(|(name, count)| RoomCount { channel: name.as_str().to_owned(), count })
+            .collect();
+        self.send_totals(rooms);
+    }
+
+    /// Tells the edge how many are in a room that it has just begun to pull.
+    fn tell_total(&self, name: &ChannelName) {
+        let count = self.origin.with_edges(|edges| edges.online().room(name));
+        self.send_totals(vec![RoomCount { channel: name.as_str().to_owned(), count }]);
+    }
+
+    fn send_totals(&self, rooms: Vec<RoomCount>) {
+        for piece in rooms.chunks(SNAPSHOT_ENTRIES_MAX) {
+            // The writer's end is the session's.
+            let _ = self.to_edge.send(down::Kind::Totals(OnlineTotals { rooms: piece.to_vec() }));
+        }
+    }
+
+    fn watcher(&self) -> Arc<dyn Watcher> {
+        Arc::clone(&self.board) as Arc<dyn Watcher>
+    }
+
+    fn refuse(&mut self, pull: u64, code: u32, reason: &str) {
+        self.frame(&Frame::Refused { pull, code, reason: reason.to_owned() });
+    }
+
+    /// Writes everything that is due, pulls taking turns.
+    async fn write_due(&mut self) -> Result<(), LineError> {
+        loop {
+            let (due, presence) = self.board.take();
+            for (pull, joined, info) in presence {
+                if self.pulls.get(&pull).is_some_and(|pull| pull.cursor().is_some()) {
+                    let info = ClientInfo::clone(&info);
+                    self.frame(&Frame::Presence { pull, joined, info });
+                }
+            }
+            if due.is_empty() {
+                return self.flush().await;
+            }
+            for pull in due {
+                if self.write_pull(pull).await? {
+                    self.board.advanced(pull);
+                }
+            }
+        }
+    }
+
+    /// Writes one turn of a pull; whether it has more to write.
+    async fn write_pull(&mut self, id: u64) -> Result<bool, LineError> {
+        let Some(pull) = self.pulls.get_mut(&id) else { return Ok(false) };
+        let channel = Arc::clone(&pull.source);
+        let mut cursor = match pull.cursor() {
+            Some(cursor) => cursor,
+            None => {
+                let frame = pull.open(channel.oldest(), channel.position());
+                let Frame::Opened { epoch, next, .. } = frame else { return Ok(false) };
+                self.frame(&frame);
+                Cursor { epoch, next }
+            }
+        };
+        let credit = self.pulls.get(&id).map_or(0, Pull::credit).min(TURN_MESSAGES);
+        if credit == 0 {
+            return Ok(false); // more credit is an order of its own
+        }
+        let read = match channel.read(&mut cursor, credit) {
+            Read::Behind { .. } => self.origin.read_log(&channel, &mut cursor, credit).await,
+            read => Ok(read),
+        };
+        match read {
+            Ok(Read::Batch(batch)) => {
+                for message in &batch {
+                    let head = message_head(id, cursor.epoch, message);
+                    self.bytes += head.len() + message.content.body.len();
+                    self.pieces.push(head);
+                    if !message.content.body.is_empty() {
+                        self.pieces.push(message.content.body.clone());
+                    }
+                }
+                if let Some(pull) = self.pulls.get_mut(&id) {
+                    pull.sent(batch.len(), cursor);
+                }
+                if self.bytes >= WRITE_BYTES {
+                    self.flush().await?;
+                }
+                Ok(true)
+            }
+            Ok(Read::CaughtUp) => Ok(false),
+            Ok(Read::Behind { oldest }) => {
+                if let Some(pull) = self.pulls.get_mut(&id) {
+                    let frame = pull.skip(oldest, channel.position());
+                    self.frame(&frame);
+                }
+                Ok(true)
+            }
+            Err(refusal) => {
+                tracing::error!(channel = %channel.name(), %refusal, "a pull cannot be read");
+                self.handle(Order::Close { pull: id });
+                self.refuse(id, refusal.code(), &refusal.to_string());
+                Ok(false)
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) {
+        let mut out = BytesMut::new();
+        frame.encode(&mut out);
+        self.bytes += out.len();
+        self.pieces.push(out.freeze());
+    }
+
+    async fn flush(&mut self) -> Result<(), LineError> {
+        self.bytes = 0;
+        if self.pieces.is_empty() { Ok(()) } else { self.live.send(&mut self.pieces).await }
+    }
+}
+
+/// However a session ends, its channels must forget it.
+impl Drop for Puller {
+    fn drop(&mut self) {
+        for pull in self.pulls.values() {
+            pull.source.unwatch(&self.watcher(), pull.id);
+        }
+    }
+}
+
+/// Where channels note which pulls have something to read.
+#[derive(Default)]
+struct Board {
+    notes: Mutex<Notes>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Notes {
+    due: VecDeque<u64>,
+    noted: HashSet<u64>,
+    presence: Vec<(u64, bool, Arc<ClientInfo>)>,
+}
+
+impl Board {
+    fn take(&self) -> (VecDeque<u64>, Vec<(u64, bool, Arc<ClientInfo>)>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.noted.clear();
+        (std::mem::take(&mut notes.due), std::mem::take(&mut notes.presence))
+    }
+}
+
+impl Watcher for Board {
+    fn advanced(&self, pull: u64) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.noted.insert(pull) {
+            notes.due.push_back(pull);
+            drop(notes);
+            self.changed.notify_one();
+        }
+    }
+
+    fn presence_changed(&self, pull: u64, joined: bool, info: &Arc<ClientInfo>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.presence.len() < PRESENCE_NOTES_MAX {
+            notes.presence.push((pull, joined, Arc::clone(info)));
+            drop(notes);
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// Messages of one pull before others get their turn.
+const TURN_MESSAGES: usize = 256;
+/// Bytes gathered before they are written.
+const WRITE_BYTES: usize = 256 << 10;
+/// How often an edge is told the totals that changed.
+const TOTALS_EVERY: Duration = Duration::from_secs(1);
+/// Clients' comings and goings that wait for a line which takes nothing; more are not told.
+const PRESENCE_NOTES_MAX: usize = 100_000;
