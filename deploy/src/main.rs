@@ -1,2 +1,7 @@
-//! TBD
-fn main() {}
+//! The `linecast` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    deploy::cli::run(std::env::args_os())
+}

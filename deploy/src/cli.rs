@@ -1,0 +1,457 @@
+//! The command line: what can be said, and which part of the program is meant by it.
+//!
+//! Exit codes: 0 when all went well, 1 when it did not, 64 when the command or a configuration was
+//! wrong.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use geo_data::io::Paths;
+use shared::config::cli::{self as services, EXIT_CONFIGURATION};
+use shared::io::shutdown::{Shutdown, with_signals};
+use shared::io::tls::{NodeName, Role};
+
+use crate::io::output::{complain, note, say};
+use crate::io::pki::Folder;
+use crate::io::stdin::end_with_stdin;
+use crate::io::up::{Data, up};
+use crate::io::{places, push, tail};
+use crate::network::{API_KEY, Ports};
+use crate::reference::{Service, reference};
+use crate::tail::Start;
+
+/// Carries live room messages from an origin over edges to their viewers
+#[derive(Parser, Debug)]
+#[command(name = "linecast", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Runs a whole network on this machine: origin, svrlist, three edges
+    Up(UpArgs),
+    /// Publishes messages through an origin's API
+    Push(PushArgs),
+    /// Follows a channel as a client does and prints its messages
+    Tail(TailArgs),
+    /// Makes certificates: the nodes' authority, nodes, listeners for clients
+    #[command(subcommand)]
+    Pki(PkiCommand),
+    /// Says what is known of an address
+    #[command(subcommand)]
+    Place(PlaceCommand),
+    /// Runs an origin
+    Origin(ServiceArgs),
+    /// Runs an edge
+    Edge(ServiceArgs),
+    /// Runs a svrlist
+    Svrlist(ServiceArgs),
+    /// Prints all configuration keys as Markdown
+    Reference {
+        /// Of this service only
+        service: Option<Service>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct UpArgs {
+    /// Folder to keep data in
+    #[arg(long, value_name = "DIR", default_value = "linecast-data")]
+    data: PathBuf,
+    /// Keeps nothing
+    #[arg(long, conflicts_with = "data")]
+    ephemeral: bool,
+    /// Lowest port; the others keep their distances to it
+    #[arg(long, value_name = "PORT", default_value_t = Ports::default().origin_api)]
+    base_port: u16,
+}
+
+#[derive(Args, Debug)]
+struct ServiceArgs {
+    #[command(flatten)]
+    args: services::Args,
+    /// Ends when standard input does: for whoever starts services as its children
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
+}
+
+#[derive(Args, Debug)]
+struct PushArgs {
+    /// Channel, such as live:1000
+    channel: String,
+    /// Message: JSON, or a text; {n} in it is the message's number. `-` or nothing: each line of
+    /// standard input is a message
+    body: Option<String>,
+    /// The origin's API
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
+    api: String,
+    /// API key
+    #[arg(long, env = "LINECAST_API_KEY", hide_env_values = true, default_value = API_KEY)]
+    key: String,
+    /// Class, instead of the namespace's
+    #[arg(long)]
+    class: Option<ClassName>,
+    /// goim operation, instead of the namespace's
+    #[arg(long, allow_negative_numbers = true)]
+    op: Option<i32>,
+    /// Makes a repeated message count once; with several messages, each key gets its number
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// How often
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+    /// At most so many messages per second
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    rate: Option<f64>,
+    /// PEM file of certificates to trust, instead of those that browsers trust
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ClassName {
+    Urgent,
+    Normal,
+    Droppable,
+}
+
+#[derive(Args, Debug)]
+struct TailArgs {
+    /// Channel, such as live:1000
+    channel: String,
+    /// The svrlist to ask for an edge
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7500")]
+    svrlist: String,
+    /// An edge, instead of asking a svrlist: ws://host:port/connection/websocket
+    #[arg(long, value_name = "URL", conflicts_with = "svrlist")]
+    edge: Option<String>,
+    /// Starts after this offset; 0 is the oldest message that is kept
+    #[arg(long, value_name = "OFFSET")]
+    since: Option<u64>,
+    /// Token (JWT) that says who we are
+    #[arg(long, env = "LINECAST_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Ends after so many messages
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Prints bodies alone
+    #[arg(long)]
+    bodies: bool,
+    /// PEM file of certificates to trust, instead of those that browsers trust
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+enum PkiCommand {
+    /// Makes the authority that nodes trust
+    Init(PkiArgs),
+    /// Makes a node's certificate
+    Node {
+        /// What the node does
+        role: RoleName,
+        /// Its name among those of its role: lower-case letters, digits, hyphens
+        name: String,
+        #[command(flatten)]
+        args: PkiArgs,
+    },
+    /// Makes a certificate, signed by itself, for the listeners that clients connect to
+    Client {
+        /// Names and addresses that clients connect to
+        #[arg(required = true)]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        args: PkiArgs,
+    },
+    /// Lists the certificates in the folder, with what is wrong with them
+    Show {
+        #[command(flatten)]
+        folder: PkiFolder,
+    },
+}
+
+#[derive(Args, Debug)]
+struct PkiArgs {
+    #[command(flatten)]
+    folder: PkiFolder,
+    /// How long the certificate holds; 3650 for the authority and 397 for others if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: Option<u32>,
+    /// Replaces what is there
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args, Debug)]
+struct PkiFolder {
+    /// Folder of the certificates
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    dir: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleName {
+    Origin,
+    Svrlist,
+    Edge,
+}
+
+#[derive(Subcommand, Debug)]
+enum PlaceCommand {
+    /// Looks an address up; without a database in the one of the demo, which knows 127.0.0.0/8
+    Lookup(LookupArgs),
+}
+
+#[derive(Args, Debug)]
+struct LookupArgs {
+    /// IPv4 or IPv6 address
+    address: IpAddr,
+    /// Our own (region, carrier) database, MMDB
+    #[arg(long, value_name = "FILE")]
+    own: Option<PathBuf>,
+    /// GeoIP2 or GeoLite2 City database, MMDB
+    #[arg(long, value_name = "FILE")]
+    city: Option<PathBuf>,
+    /// GeoIP2 ISP database, MMDB
+    #[arg(long, value_name = "FILE")]
+    isp: Option<PathBuf>,
+    /// GeoLite2 ASN database, MMDB
+    #[arg(long, value_name = "FILE")]
+    asn: Option<PathBuf>,
+}
+
+/// Does what the arguments say; the first one is the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody to tell it to if this fails.
+            let _ = error.print();
+            let wrong = error.use_stderr();
+            return if wrong { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Up(args) => run_up(args),
+        Command::Push(args) => run_push(args),
+        Command::Tail(args) => run_tail(args),
+        Command::Pki(command) => run_pki(command),
+        Command::Place(PlaceCommand::Lookup(args)) => run_lookup(args),
+        Command::Origin(args) => run_service(&args, origin::launch),
+        Command::Edge(args) => run_service(&args, edge::launch),
+        Command::Svrlist(args) => run_service(&args, svrlist::launch),
+        Command::Reference { service } => answered(&reference(service)),
+    }
+}
+
+fn run_service(args: &ServiceArgs, launch: fn(&services::Args) -> ExitCode) -> ExitCode {
+    if args.end_with_stdin
+        && let Err(error) = end_with_stdin()
+    {
+        return failed(&error);
+    }
+    launch(&args.args)
+}
+
+fn run_up(args: UpArgs) -> ExitCode {
+    let ports = match Ports::from_base(args.base_port) {
+        Ok(ports) => ports,
+        Err(error) => return misused(&error),
+    };
+    let data = if args.ephemeral { Data::Ephemeral } else { Data::Kept(args.data) };
+    until_signal(|shutdown| up(data, ports, shutdown))
+}
+
+fn run_push(args: PushArgs) -> ExitCode {
+    let class = args.class.map(|class| match class {
+        ClassName::Urgent => "urgent",
+        ClassName::Normal => "normal",
+        ClassName::Droppable => "droppable",
+    });
+    let options = push::Options {
+        request: crate::push::Request {
+            channel: args.channel,
+            class: class.map(str::to_owned),
+            operation: args.op,
+            idempotency_key: args.idempotency_key,
+        },
+        body: args.body.filter(|body| body != "-"),
+        count: args.count,
+        rate: args.rate,
+        api: args.api,
+        key: args.key,
+        ca: args.ca,
+    };
+    until_signal(|shutdown| push::push(options, shutdown))
+}
+
+fn run_tail(args: TailArgs) -> ExitCode {
+    let via = match args.edge {
+        Some(edge) => tail::Via::Edge(edge),
+        None => tail::Via::Svrlist(args.svrlist),
+    };
+    let options = tail::Options {
+        channel: args.channel,
+        via,
+        token: args.token,
+        start: args.since.map_or(Start::Now, Start::After),
+        count: args.count,
+        bodies: args.bodies,
+        ca: args.ca,
+    };
+    until_signal(|shutdown| tail::tail(options, shutdown))
+}
+
+fn run_pki(command: PkiCommand) -> ExitCode {
+    let made = match command {
+        PkiCommand::Init(args) => {
+            Folder::new(args.folder.dir).make_authority(args.days, args.force)
+        }
+        PkiCommand::Node { role, name, args } => {
+            let role = match role {
+                RoleName::Origin => Role::Origin,
+                RoleName::Svrlist => Role::Svrlist,
+                RoleName::Edge => Role::Edge,
+            };
+            match NodeName::new(role, &name) {
+                Ok(node) => Folder::new(args.folder.dir).make_node(&node, args.days, args.force),
+                Err(error) => return misused(&error),
+            }
+        }
+        PkiCommand::Client { hosts, args } => {
+            Folder::new(args.folder.dir).make_facing(&hosts, args.days, args.force)
+        }
+        PkiCommand::Show { folder } => return show(&Folder::new(folder.dir)),
+    };
+    match made {
+        Ok(files) => answered(&format!("{}\n{}", files.certificate.display(), files.key.display())),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Lists a folder's certificates; fails if something is wrong with one.
+fn show(folder: &Folder) -> ExitCode {
+    let shown = match folder.show() {
+        Ok(shown) => shown,
+        Err(error) => return failed(&error),
+    };
+    let mut good = true;
+    for shown in shown {
+        let line = match &shown.described {
+            Ok(described) => {
+                format!("{}: {}, until {}", shown.file, described.what, described.ends)
+            }
+            Err(error) => format!("{}: {error}", shown.file),
+        };
+        good &= shown.described.is_ok() && shown.warnings.is_empty();
+        if say(&line).is_err() {
+            break;
+        }
+        for warning in &shown.warnings {
+            note(&format!("{}: {warning}", shown.file));
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_lookup(args: LookupArgs) -> ExitCode {
+    let LookupArgs { address, own, city, isp, asn } = args;
+    match places::lookup(address, &Paths { own, city, isp, asn }) {
+        Ok(text) => answered(&text),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Runs a command to its end, or until SIGINT or SIGTERM.
+fn until_signal<F, E>(command: impl FnOnce(Shutdown) -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), E>>,
+    E: Error,
+{
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let shutdown = Shutdown::new();
+    match runtime.block_on(with_signals(shutdown.clone(), command(shutdown))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&error),
+    }
+}
+
+/// A rate of messages: anything that can be waited for.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("must be a number from 0.001 to 1000000".to_owned()),
+    }
+}
+
+/// The answer to a command is its success, whether or not somebody reads it.
+fn answered(text: &str) -> ExitCode {
+    let _ = say(text);
+    ExitCode::SUCCESS
+}
+
+fn failed(error: &dyn Error) -> ExitCode {
+    complain(error);
+    ExitCode::FAILURE
+}
+
+fn misused(error: &dyn Error) -> ExitCode {
+    complain(error);
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Command, String> {
+        let args = ["linecast"].iter().chain(args);
+        Cli::try_parse_from(args).map(|cli| cli.command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_service_takes_its_own_flags() {
+        let args = ["edge", "--config", "edge.toml", "--set", "shards=1", "--end-with-stdin"];
+        let Command::Edge(service) = parse(&args).unwrap() else { panic!("an edge") };
+        assert!(service.end_with_stdin);
+        assert_eq!(service.args.set, ["shards=1"]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for wrong in [
+            &["up", "--ephemeral", "--data", "here"][..],
+            &["push", "live:1", "x", "--rate", "0"],
+            &["push", "live:1", "x", "--count", "0"],
+            &["push", "live:1", "x", "--class", "golden"],
+            &["tail", "live:1", "--edge", "ws://a", "--svrlist", "http://b"],
+            &["pki", "node", "queen", "a"],
+            &["pki", "client"],
+            &["place", "lookup", "somewhere"],
+            &["sing"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(run(["linecast", "sing"].map(OsString::from)), ExitCode::from(64));
+        let low = ["linecast", "up", "--base-port", "80"].map(OsString::from);
+        assert_eq!(run(low), ExitCode::from(64));
+    }
+}

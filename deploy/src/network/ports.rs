@@ -1,0 +1,189 @@
+//! Every port of a network on one machine.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Every port of a network, all on loopback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// The origin's HTTP APIs.
+    pub origin_api: u16,
+    /// The origin's metrics and health.
+    pub origin_admin: u16,
+    /// Where the origin answers lines (UDP).
+    pub origin_line: u16,
+    /// svrlist's HTTP.
+    pub svrlist: u16,
+    /// svrlist's metrics and health.
+    pub svrlist_admin: u16,
+    /// Where svrlist takes the edges' reports (UDP).
+    pub svrlist_line: u16,
+    /// The edges'.
+    pub edges: Vec<EdgePorts>,
+}
+
+/// The ports of one edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgePorts {
+    /// goim and danmaku over TCP.
+    pub tcp: u16,
+    /// HTTP and WebSocket.
+    pub http: u16,
+    /// goim and danmaku over TCP with TLS.
+    pub tcp_tls: u16,
+    /// HTTP and WebSocket with TLS.
+    pub http_tls: u16,
+    /// Metrics and health.
+    pub admin: u16,
+}
+
+/// A socket that a service listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Who listens and what for.
+    pub what: String,
+    /// Over what.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// What a listener is spoken to over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A base port that leaves no room for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} is no base port of a network: it must be at least 1024 and leave room for {SPAN} more"
+)]
+pub struct PortsError(u16);
+
+impl Default for Ports {
+    /// The ports that documentation speaks of.
+    fn default() -> Self {
+        Self::at(BASE)
+    }
+}
+
+impl Ports {
+    /// The ports from `base` on, at the same distances as from the documented 7400.
+    pub fn from_base(base: u16) -> Result<Self, PortsError> {
+        if (1024..=u16::MAX - SPAN).contains(&base) {
+            Ok(Self::at(base))
+        } else {
+            Err(PortsError(base))
+        }
+    }
+
+    fn at(base: u16) -> Self {
+        let edge = |number: u16| {
+            let first = base + 200 + 10 * number;
+            EdgePorts {
+                tcp: first + 1,
+                http: first + 2,
+                tcp_tls: first + 3,
+                http_tls: first + 4,
+                admin: first + 9,
+            }
+        };
+        Self {
+            origin_api: base,
+            origin_line: base + 1,
+            origin_admin: base + 9,
+            svrlist: base + 100,
+            svrlist_line: base + 101,
+            svrlist_admin: base + 109,
+            edges: (1..=EDGES).map(edge).collect(),
+        }
+    }
+
+    /// Every socket that the services listen on.
+    pub fn listeners(&self) -> Vec<Listener> {
+        use Transport::{Tcp, Udp};
+        let of = |what: &str, transport, port| Listener {
+            what: what.to_owned(),
+            transport,
+            address: loopback(port),
+        };
+        let mut listeners = vec![
+            of("the origin's API", Tcp, self.origin_api),
+            of("the origin's lines", Udp, self.origin_line),
+            of("the origin's admin", Tcp, self.origin_admin),
+            of("svrlist", Tcp, self.svrlist),
+            of("svrlist's reports", Udp, self.svrlist_line),
+            of("svrlist's admin", Tcp, self.svrlist_admin),
+        ];
+        for (number, edge) in (1..).zip(&self.edges) {
+            for (what, port) in [
+                ("goim", edge.tcp),
+                ("HTTP", edge.http),
+                ("goim over TLS", edge.tcp_tls),
+                ("HTTPS", edge.http_tls),
+                ("admin", edge.admin),
+            ] {
+                listeners.push(of(&format!("edge {number}'s {what}"), Tcp, port));
+            }
+        }
+        listeners
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port on loopback.
+pub(super) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// The lowest of the documented ports.
+const BASE: u16 = 7400;
+
+/// How many edges a network has unless told otherwise.
+const EDGES: u16 = 3;
+
+/// From the lowest port to the highest.
+const SPAN: u16 = 200 + 10 * EDGES + 9;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_documented_ports() {
+        let ports = Ports::default();
+        assert_eq!((ports.origin_api, ports.origin_line, ports.origin_admin), (7400, 7401, 7409));
+        assert_eq!((ports.svrlist, ports.svrlist_line, ports.svrlist_admin), (7500, 7501, 7509));
+        let edge = EdgePorts { tcp: 7631, http: 7632, tcp_tls: 7633, http_tls: 7634, admin: 7639 };
+        assert_eq!(ports.edges[2], edge);
+    }
+
+    #[test]
+    fn no_port_is_used_twice() {
+        let listeners = Ports::from_base(20_000).unwrap().listeners();
+        let ports: BTreeSet<u16> = listeners.iter().map(|l| l.address.port()).collect();
+        assert_eq!((listeners.len(), ports.len()), (21, 21));
+    }
+
+    #[test]
+    fn all_ports_must_fit() {
+        assert!(Ports::from_base(u16::MAX - SPAN).is_ok());
+        assert!(Ports::from_base(u16::MAX - SPAN + 1).is_err());
+        let error = Ports::from_base(80).unwrap_err();
+        assert!(error.to_string().starts_with("80 is no base port"), "{error}");
+    }
+}
