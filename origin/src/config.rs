@@ -17,6 +17,7 @@ use shared::namespace::{Access, Durability, Namespaces, Options};
 
 use crate::io::hook::HookConfig;
 use crate::io::store::Place;
+use crate::limits::MEMTABLE_BYTES_MAX;
 
 /// What the names of the environment's variables begin with.
 pub const PREFIX: &str = "LINECAST_ORIGIN";
@@ -158,6 +159,15 @@ fn read_store(reader: &mut Reader) -> StoreConfig {
                 "Starts although acknowledged messages are missing: the damaged store is set aside \
                  and every channel gets a new epoch.",
             ),
+            memtable_bytes: reader
+                .ranged(
+                    "store.memtable",
+                    ByteSize::mib(32),
+                    ByteSize::kib(64)..=ByteSize(MEMTABLE_BYTES_MAX),
+                    "Size of what is gathered in memory before it becomes a table; counts when the \
+                     store is made.",
+                )
+                .0,
         },
         free_min: reader.value(
             "store.free_min",

@@ -34,6 +34,9 @@ pub const KEPT_AT_LEAST: Duration = Duration::from_secs(30);
 /// Idempotency keys remembered in one channel: 14,000 a second for five minutes, 250 MB.
 pub const KEYS_MAX: usize = 1 << 22;
 
+/// Bytes gathered in memory before they become a table, at most.
+pub const MEMTABLE_BYTES_MAX: u64 = 64 << 20;
+
 /// Bytes of commits whose marks are kept. Whatever is older has long been moved from the store's
 /// journals (128 MiB at most) into its tables.
 pub const MARKED_BYTES_MIN: u64 = 512 << 20;
@@ -50,6 +53,6 @@ pub const API_CHANNELS_MAX: usize = 10_000;
 /// Commands one batch of the API may hold.
 pub const API_COMMANDS_MAX: usize = 10_000;
 
-const _: () = assert!(MARKED_BYTES_MIN > 2 * JOURNAL_BYTES_MAX);
+const _: () = assert!(MARKED_BYTES_MIN > 2 * (JOURNAL_BYTES_MAX + MEMTABLE_BYTES_MAX));
 const _: () = assert!(COMMIT_BYTES_MAX < (PENDING_KIB_MAX as usize) << 10);
 const _: () = assert!(RUN_BYTES_MAX < COMMIT_BYTES_MAX);

@@ -121,6 +121,9 @@ pub struct Place {
     pub folder: PathBuf,
     /// Set a damaged store aside and start anew.
     pub accept_loss: bool,
+    /// Bytes gathered in memory (and in the journal) before they become a table. It counts when
+    /// the store is made.
+    pub memtable_bytes: u64,
 }
 
 /// The key of a meta, and the meta if it is whole.
@@ -139,20 +142,21 @@ impl Store {
         let folder = &place.folder;
         let failed = |source| OpenError::Folder { folder: folder.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        match Self::open_in(folder) {
+        match Self::open_in(place) {
             Err(error) if error.is_loss() && place.accept_loss => {
                 let aside = set_aside(folder).map_err(failed)?;
                 tracing::error!(
                     %error, aside = %aside.display(),
                     "ACCEPTING THE LOSS: the store was set aside, every channel gets a new epoch"
                 );
-                Self::open_in(folder)
+                Self::open_in(place)
             }
             result => result,
         }
     }
 
-    fn open_in(folder: &Path) -> Result<(Self, Progress), OpenError> {
+    fn open_in(place: &Place) -> Result<(Self, Progress), OpenError> {
+        let folder = place.folder.as_path();
         let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
         let damaged = |reason: String| OpenError::Damaged { folder: folder.to_owned(), reason };
         let path = folder.join("store");
@@ -161,7 +165,7 @@ impl Store {
             std::fs::remove_dir_all(&path).map_err(failed)?;
         }
         // The library asserts some of what a damaged store breaks.
-        let opened = catch_unwind(AssertUnwindSafe(|| open_database(&path)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open_database(&path, place.memtable_bytes)));
         let (database, space) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(fjall::Error::Locked)) => return Err(OpenError::Locked(folder.to_owned())),
@@ -461,13 +465,14 @@ pub(super) fn boot() -> u64 {
         .map_or(UNKNOWN_BOOT, |id| xxh3_64_with_seed(&id, 0))
 }
 
-fn open_database(path: &Path) -> fjall::Result<(Database, Keyspace)> {
+fn open_database(path: &Path, memtable_bytes: u64) -> fjall::Result<(Database, Keyspace)> {
     let database = Database::builder(path)
         .manual_journal_persist(true)
         .max_journaling_size(JOURNAL_BYTES_MAX)
         .worker_threads(2)
         .open()?;
-    let space = database.keyspace("log", KeyspaceCreateOptions::default)?;
+    let space = database
+        .keyspace("log", || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes))?;
     Ok((database, space))
 }
 

@@ -52,7 +52,12 @@ pub(crate) fn namespaces() -> Namespaces {
 
 pub(crate) fn settings(folder: &Path) -> Settings {
     Settings {
-        place: Place { folder: folder.to_owned(), accept_loss: false },
+        place: Place {
+            folder: folder.to_owned(),
+            accept_loss: false,
+            // Small, so that little data makes tables.
+            memtable_bytes: 64 << 10,
+        },
         namespaces: namespaces(),
         channels_max: 10_000,
         free_bytes_min: 0,
