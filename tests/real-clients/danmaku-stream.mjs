@@ -35,10 +35,9 @@ function* pushes(bytes) {
   }
 }
 
-const authBody = { uid: 0, roomid: room, protover, platform: 'web', type: 2 };
 const live = transport === 'tcp'
-  ? new LiveTCP(room, { host, port, authBody })
-  : new LiveWS(room, { address, authBody });
+  ? new LiveTCP(room, { host, port, protover })
+  : new LiveWS(room, { address, protover });
 deadline(timeoutMs, report);
 
 live.on('message', (packet) => {

@@ -1,6 +1,6 @@
 //! The kit that whole-network tests and benchmark programs are made of.
 //!
-//! Nothing here knows how a service works inside: the fixture starts the product's own processes,
+//! Nothing here knows how a service works inside: [`network`] starts the product's own processes,
 //! [`goim`], [`centrifuge`] and [`api`] speak to them as a stranger would, [`real_client`] runs client
 //! libraries that we did not write, and [`stream`] judges what arrived: in order, completely, once.
 //!
@@ -16,6 +16,8 @@ pub mod api;
 pub mod centrifuge;
 pub mod goim;
 pub mod http;
+pub mod latency;
+pub mod network;
 pub mod real_client;
 pub mod stream;
 pub mod wait;

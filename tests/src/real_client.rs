@@ -27,8 +27,8 @@ pub struct RealClient {
 
 impl RealClient {
     /// Starts `<scenario>.mjs` with the given options; what it says on stderr goes to a file in
-    /// `logs`.
-    pub fn start(scenario: &str, options: &Value, logs: &Path) -> Result<Self> {
+    /// `logs`. With TLS it trusts the one in `certificate`.
+    pub fn start(scenario: &str, options: &Value, logs: &Path, certificate: &Path) -> Result<Self> {
         let number = std::fs::read_dir(logs).map_or(0, Iterator::count);
         let log = logs.join(format!("{scenario}-{number}.log"));
         let log = File::create(&log).with_context(|| format!("create {}", log.display()))?;
@@ -37,6 +37,7 @@ impl RealClient {
             .arg(options.to_string())
             .current_dir(folder())
             .env("UV_THREADPOOL_SIZE", "1")
+            .env("NODE_EXTRA_CA_CERTS", certificate)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

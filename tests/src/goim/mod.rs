@@ -9,6 +9,7 @@ mod wire;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes};
@@ -58,6 +59,11 @@ impl Client {
     /// Connects over TCP; not logged in yet.
     pub async fn tcp(address: SocketAddr) -> Result<Self> {
         Ok(Self::over(Wire::tcp(address).await?))
+    }
+
+    /// Connects over TCP with TLS, trusting `certificate`; not logged in yet.
+    pub async fn tls(address: SocketAddr, certificate: &Path) -> Result<Self> {
+        Ok(Self::over(Wire::tls(address, certificate).await?))
     }
 
     /// Connects over WebSocket at `path` (goim's is `/sub`); not logged in yet.

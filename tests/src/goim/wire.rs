@@ -3,11 +3,17 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
 use super::frame::{Decoder, Frame, decode_all, operation};
@@ -15,14 +21,29 @@ use super::frame::{Decoder, Frame, decode_all, operation};
 /// One transport connection.
 #[derive(Debug)]
 pub(super) enum Wire {
-    Tcp { stream: TcpStream, decoder: Decoder },
+    Tcp { stream: Box<dyn Stream>, decoder: Decoder },
     WebSocket { stream: Box<WebSocketStream<TcpStream>>, nested: VecDeque<Frame> },
 }
 
+/// Bytes both ways, encrypted or not.
+pub(super) trait Stream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin> Stream for T {}
+
 impl Wire {
     pub(super) async fn tcp(address: SocketAddr) -> Result<Self> {
-        let stream = connect(address).await?;
+        let stream = Box::new(connect(address).await?);
         Ok(Self::Tcp { stream, decoder: Decoder::default() })
+    }
+
+    pub(super) async fn tls(address: SocketAddr, certificate: &Path) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(certificate).context("read the certificate")?)?;
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::from(address.ip());
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(name, connect(address).await?).await.context("TLS")?;
+        Ok(Self::Tcp { stream: Box::new(stream), decoder: Decoder::default() })
     }
 
     pub(super) async fn websocket(address: SocketAddr, path: &str) -> Result<Self> {
@@ -37,7 +58,10 @@ impl Wire {
 
     pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
-            Self::Tcp { stream, .. } => stream.write_all(bytes).await.context("send"),
+            Self::Tcp { stream, .. } => {
+                stream.write_all(bytes).await.context("send")?;
+                stream.flush().await.context("send")
+            }
             Self::WebSocket { stream, .. } => {
                 stream.send(Message::binary(bytes.to_vec())).await.context("send")
             }

@@ -1,0 +1,272 @@
+//! A whole network of real processes on loopback, for one test.
+//!
+//! [`run`] makes a folder, chooses ports, writes certificates and configuration with the same code as
+//! `linecast up`, starts origin, svrlist and edges, waits until each says it is ready, and hands the
+//! network to the test. Afterwards everything is killed; if the test failed, the ends of all logs are
+//! shown and the folder is kept.
+//!
+//! Invariant: two networks share nothing, neither a port nor a file, so tests run side by side.
+
+mod port;
+mod process;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::api::{Origin, Svrlist};
+use crate::real_client::RealClient;
+use crate::wait::within_time;
+pub use deploy::network::{API_KEY, TOKEN_SECRET};
+use deploy::network::{EdgePorts, Layout, Ports, write};
+pub use process::{Process, Program};
+
+/// What a test wants its network to be like.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many edges; the first three are of telecom, unicom and mobile.
+    pub edges: usize,
+    /// Settings of the origin over its file, `key=value`.
+    pub origin: Vec<String>,
+    /// Settings of every edge over its file, `key=value`.
+    pub edge: Vec<String>,
+    /// How long the test may take before it counts as failed.
+    pub limit: Duration,
+}
+
+/// A running network.
+#[derive(Debug)]
+pub struct Network {
+    folder: PathBuf,
+    ports: Ports,
+    /// The origin's process.
+    pub origin: Process,
+    /// The svrlist's process.
+    pub svrlist: Process,
+    /// The edges' processes.
+    pub edges: Vec<Process>,
+}
+
+/// Where an edge listens for clients.
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeAddress {
+    /// goim and danmaku over TCP.
+    pub tcp: SocketAddr,
+    /// HTTP and every WebSocket protocol.
+    pub http: SocketAddr,
+    /// goim and danmaku over TCP with TLS.
+    pub tcp_tls: SocketAddr,
+    /// HTTP and every WebSocket protocol, with TLS.
+    pub http_tls: SocketAddr,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { edges: 1, origin: Vec::new(), edge: Vec::new(), limit: Duration::from_secs(120) }
+    }
+}
+
+impl Plan {
+    /// A plan with this many edges and nothing special.
+    pub fn edges(edges: usize) -> Self {
+        Self { edges, ..Self::default() }
+    }
+}
+
+/// Runs `test` on a network of its own and panics with what went wrong.
+///
+/// # Panics
+/// If the network does not start, the test fails or takes too long.
+pub fn run(program: Program, plan: Plan, test: impl AsyncFnOnce(&mut Network) -> Result<()>) {
+    let folder = new_folder();
+    let outcome = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let mut network = Network::start(program, &plan, &folder).await?;
+            within_time("the test", plan.limit, test(&mut network)).await
+        })
+    });
+    match outcome {
+        Ok(()) => drop(fs::remove_dir_all(&folder)),
+        Err(error) => {
+            show_logs(&folder);
+            panic!("{error:#}\nlogs and data are kept in {}", folder.display());
+        }
+    }
+}
+
+impl Network {
+    /// Starts a network whose files are in `folder` and waits until it is ready.
+    pub async fn start(program: Program, plan: &Plan, folder: &Path) -> Result<Self> {
+        let logs = folder.join(LOGS);
+        fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
+        let ports = choose_ports(plan.edges)?;
+        let files = write(folder, &ports).context("write the configuration")?;
+        let process = |name: &str, config: &Path, settings: &[String], admin: u16| {
+            let service = name.split('-').next().unwrap_or(name);
+            let config = config.display().to_string();
+            let mut arguments =
+                [service, "--end-with-stdin", "--config", &config].map(str::to_owned).to_vec();
+            arguments.extend(settings.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
+            let log = logs.join(format!("{name}.log"));
+            let ready = format!("http://127.0.0.1:{admin}/readyz");
+            Process::new(name, program.clone(), arguments, log, ready)
+        };
+        let edges = files.edges.iter().zip(&ports.edges).enumerate().map(|(at, (file, ports))| {
+            process(&format!("edge-{}", at + 1), file, &plan.edge, ports.admin)
+        });
+        let mut network = Self {
+            folder: folder.to_owned(),
+            origin: process("origin", &files.origin, &plan.origin, ports.origin_admin),
+            svrlist: process("svrlist", &files.svrlist, &[], ports.svrlist_admin),
+            edges: edges.collect(),
+            ports,
+        };
+        for process in network.processes() {
+            process.start()?;
+        }
+        for process in network.processes() {
+            process.ready().await?;
+        }
+        Ok(network)
+    }
+
+    /// The origin's APIs, on connections of their own.
+    pub fn api(&self) -> Origin {
+        Origin::new(self.api_url(), API_KEY)
+    }
+
+    /// The origin's address as `http://host:port`.
+    pub fn api_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.origin_api)
+    }
+
+    /// The svrlist's APIs.
+    pub fn list(&self) -> Svrlist {
+        Svrlist::new(self.list_url())
+    }
+
+    /// The svrlist's address as `http://host:port`.
+    pub fn list_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.svrlist)
+    }
+
+    /// Where edge `at` (from 0) listens.
+    pub fn edge(&self, at: usize) -> EdgeAddress {
+        let ports = &self.ports.edges[at];
+        EdgeAddress {
+            tcp: loopback(ports.tcp),
+            http: loopback(ports.http),
+            tcp_tls: loopback(ports.tcp_tls),
+            http_tls: loopback(ports.http_tls),
+        }
+    }
+
+    /// The certificate that the edges' TLS listeners show. It is signed by itself, so clients are told
+    /// to trust it.
+    pub fn certificate(&self) -> PathBuf {
+        Layout::new(&self.folder, &self.ports).pki().facing().certificate
+    }
+
+    /// Starts a scenario of a real client; its log lies with the others, it trusts the edges' certificate.
+    pub fn client(&self, scenario: &str, options: &Value) -> Result<RealClient> {
+        RealClient::start(scenario, options, &self.folder.join(LOGS), &self.certificate())
+    }
+
+    /// Every process, origin first.
+    pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        [&mut self.origin, &mut self.svrlist].into_iter().chain(&mut self.edges)
+    }
+
+    /// A new folder inside the network's own.
+    pub fn subfolder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        Ok(folder)
+    }
+}
+
+impl EdgeAddress {
+    /// The URL that Centrifuge clients connect to.
+    pub fn centrifuge(&self) -> String {
+        format!("ws://{}/connection/websocket", self.http)
+    }
+
+    /// The same with TLS.
+    pub fn centrifuge_tls(&self) -> String {
+        format!("wss://{}/connection/websocket", self.http_tls)
+    }
+
+    /// The URL that goim and danmaku clients connect to.
+    pub fn sub(&self) -> String {
+        format!("ws://{}/sub", self.http)
+    }
+
+    /// The same with TLS.
+    pub fn sub_tls(&self) -> String {
+        format!("wss://{}/sub", self.http_tls)
+    }
+}
+
+/// Free ports for a network with this many edges.
+fn choose_ports(edges: usize) -> Result<Ports> {
+    let edge = |_| -> Result<EdgePorts> {
+        Ok(EdgePorts {
+            tcp: port::free()?,
+            http: port::free()?,
+            tcp_tls: port::free()?,
+            http_tls: port::free()?,
+            admin: port::free()?,
+        })
+    };
+    Ok(Ports {
+        origin_api: port::free()?,
+        origin_admin: port::free()?,
+        origin_line: port::free()?,
+        svrlist: port::free()?,
+        svrlist_admin: port::free()?,
+        svrlist_line: port::free()?,
+        edges: (0..edges).map(edge).collect::<Result<_>>()?,
+    })
+}
+
+/// A folder of its own for one network, not created yet.
+pub fn new_folder() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("linecast-test-{}-{number}", std::process::id()))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Prints the end of every log of a network.
+#[allow(clippy::print_stderr, reason = "the test runner shows it under the test that failed")]
+pub fn show_logs(folder: &Path) {
+    let Ok(logs) = fs::read_dir(folder.join(LOGS)) else { return };
+    let mut logs: Vec<PathBuf> = logs.flatten().map(|entry| entry.path()).collect();
+    logs.sort();
+    for path in logs {
+        let text = fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        let end = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+        eprintln!("---- {} ({} lines)\n{}", path.display(), lines.len(), end.join("\n"));
+    }
+}
+
+const LOGS: &str = "logs";
+const LOG_LINES_SHOWN: usize = 40;
