@@ -1,0 +1,35 @@
+//! The whole product as its users meet it: real processes, real sockets, real clients.
+//!
+//! One binary, because linking the product once is slow enough. Where to look and where to add:
+//!
+//! - [`streams`]: one stream reaches every kind of client completely, in order, once
+//! - [`crashes`]: processes are killed while messages flow
+//! - [`interop`]: a message crosses from one protocol to another
+//! - [`goim_rules`]: what goim's protocol says, and the traps that goim itself falls into
+//! - [`centrifuge_rules`]: behaviours that re-implementations of the Centrifuge protocol get wrong
+//! - [`applications`]: what applications do with real SDKs and a real browser
+//! - [`list`]: svrlist over real edges
+//! - [`speed`]: a small run of each benchmark, so that none rots
+
+mod applications;
+mod centrifuge_rules;
+mod crashes;
+mod goim_rules;
+mod interop;
+mod list;
+mod publish;
+mod speed;
+mod streams;
+
+use anyhow::Result;
+use tests::network::{Network, Plan, Program, run};
+
+/// Runs `test` on a network of its own with this many edges.
+fn network(edges: usize, test: impl AsyncFnOnce(&mut Network) -> Result<()>) {
+    network_with(Plan::edges(edges), test);
+}
+
+/// Runs `test` on a network of its own.
+fn network_with(plan: Plan, test: impl AsyncFnOnce(&mut Network) -> Result<()>) {
+    run(Program::new(env!("CARGO_BIN_EXE_node")), plan, test);
+}
