@@ -399,3 +399,6 @@ fn is_zero(id: &u32) -> bool {
 
 /// Bytes of bodies that one answer with history carries at most.
 const HISTORY_BYTES_MAX: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests;
