@@ -1,6 +1,7 @@
 //! What operators see: log lines and the metrics registry.
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
@@ -49,7 +50,10 @@ impl Configure for LogConfig {
 /// that several services can run in one.
 pub fn start_log(config: &LogConfig) {
     let filter = EnvFilter::builder().parse_lossy(&config.filter);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
