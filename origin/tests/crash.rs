@@ -5,10 +5,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use origin::io::origin::{Origin, StartError};
 use origin::io::store::OpenError;
+use origin::log::witness::Witness;
 use origin::publish::Publish;
 use support::{Folder, message, name, open, settings};
 
@@ -28,7 +29,7 @@ fn publisher_process() {
     runtime.block_on(async {
         let origin = open(Path::new(&folder)).unwrap();
         let mut out = std::io::stdout().lock();
-        writeln!(out, "ready").unwrap();
+        let mut failed_rounds = 0;
         for round in 0.. {
             let count = 1 + (seed * 31 + round * 17) % 120;
             let one = |n: u64| {
@@ -42,8 +43,16 @@ fn publisher_process() {
             let publishes: Vec<Publish> = (0..count).map(one).collect();
             let outcomes = origin.publish_all(publishes.clone()).await;
             let mut lines = String::new();
+            let mut failures = 0;
             for (publish, outcome) in publishes.iter().zip(outcomes) {
-                let position = outcome.unwrap().position;
+                let position = match outcome {
+                    Ok(published) => published.position,
+                    Err(refusal) => {
+                        lines += &format!("failed {refusal}\n");
+                        failures += 1;
+                        continue;
+                    }
+                };
                 lines += &format!(
                     "ack {} {} {} {}\n",
                     publish.channel, position.epoch, position.offset, publish.idempotency_key
@@ -51,6 +60,10 @@ fn publisher_process() {
             }
             out.write_all(lines.as_bytes()).unwrap();
             out.flush().unwrap();
+            failed_rounds += u32::from(failures > 0);
+            if failed_rounds == 3 {
+                return;
+            }
         }
     });
 }
@@ -106,15 +119,23 @@ impl Ledger {
     }
 }
 
-/// Runs the publisher until it has acknowledged a number of messages, and kills it.
-fn publish_and_kill(folder: &Path, seed: u64, ledger: &mut Ledger) {
-    let mut publisher = Command::new(std::env::current_exe().unwrap())
+/// Starts the publisher, after what a shell is to do before.
+fn publisher(folder: &Path, seed: u64, before: &str) -> Child {
+    Command::new("sh")
+        .arg("-c")
+        .arg(format!("{before}exec \"$0\" \"$@\""))
+        .arg(std::env::current_exe().unwrap())
         .args(["publisher_process", "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .env(SEED, seed.to_string())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Runs the publisher until it has acknowledged a number of messages, and kills it.
+fn publish_and_kill(folder: &Path, seed: u64, ledger: &mut Ledger) {
+    let mut publisher = publisher(folder, seed, "");
     let wanted = 300 + seed * 137 % 900;
     let mut lines = BufReader::new(publisher.stdout.take().unwrap()).lines();
     let mut count = 0;
@@ -304,6 +325,93 @@ async fn a_loss_can_be_accepted_and_then_every_epoch_is_new() {
         .unwrap()
         .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("set-aside-"));
     assert!(aside, "the damaged store is kept");
+}
+
+/// Kills while the store is made for the first time, or just afterwards.
+#[tokio::test]
+async fn a_store_that_was_killed_in_the_making_opens() {
+    for delay_ms in 0..25 {
+        let folder = Folder::new();
+        let mut publisher = publisher(folder.path(), 1, "");
+        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+        publisher.kill().unwrap();
+        let mut ledger = Ledger::default();
+        let lines = BufReader::new(publisher.stdout.take().unwrap()).lines();
+        for line in lines.map_while(Result::ok).filter(|line| line.starts_with("ack ")) {
+            ledger.note(&line);
+        }
+        publisher.wait().unwrap();
+        let origin = open(folder.path()).unwrap_or_else(|error| panic!("{delay_ms} ms: {error:?}"));
+        ledger.check(&origin).await;
+        origin.publish(message("large:1", "more")).await.unwrap();
+        origin.close();
+    }
+}
+
+/// The journal may not grow beyond a limit of the system: every write then fails, as on a disk
+/// that is full.
+#[tokio::test]
+async fn a_failed_write_is_named_and_final_and_loses_nothing() {
+    let folder = Folder::new();
+    let mut ledger = Ledger::default();
+    publish_and_kill(folder.path(), 2, &mut ledger);
+    open(folder.path()).unwrap().close();
+    let mut publisher = publisher(folder.path(), 9, "trap '' XFSZ; ulimit -f 1000; ");
+    let mut failures = Vec::new();
+    for line in BufReader::new(publisher.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.starts_with("ack ") {
+            assert!(failures.is_empty(), "acknowledged after a failure: {line}");
+            ledger.note(&line);
+        } else if let Some(reason) = line.strip_prefix("failed ") {
+            failures.push(reason.to_owned());
+        }
+    }
+    publisher.wait().unwrap();
+    assert!(failures.len() > 1, "{failures:?}");
+    assert!(failures.iter().all(|reason| reason.contains("store failed")), "{failures:?}");
+    let origin = open(folder.path()).unwrap();
+    ledger.check(&origin).await;
+    origin.close();
+}
+
+/// As after a power cut: the witness is of another run of the machine.
+#[tokio::test]
+async fn after_a_power_cut_only_what_was_left_to_the_system_begins_anew() {
+    let folder = Folder::new();
+    let origin = open(folder.path()).unwrap();
+    let synced = origin.publish(message("live:1", "synced")).await.unwrap().position;
+    let volatile = origin.publish(message("os:1", "volatile")).await.unwrap().position;
+    origin.close();
+    drop(origin);
+    let path = folder.path().join("witness");
+    let witness = Witness::decode(&std::fs::read(&path).unwrap()).unwrap();
+    let cut = Witness { closed: false, boot: witness.boot + 1, ..witness };
+    std::fs::write(&path, cut.encode()).unwrap();
+
+    let origin = open(folder.path()).unwrap();
+    assert_eq!(origin.channel(&name("live:1")).await.unwrap().position(), synced);
+    let position = origin.channel(&name("os:1")).await.unwrap().position();
+    assert_ne!(position.epoch, volatile.epoch);
+    assert_eq!(position.offset, 0);
+    let again = origin.publish(message("os:1", "again")).await.unwrap().position;
+    assert_eq!((again.epoch, again.offset), (position.epoch, 1));
+    origin.close();
+    drop(origin);
+    let origin = open(folder.path()).unwrap();
+    assert_eq!(origin.channel(&name("os:1")).await.unwrap().position(), again);
+    origin.close();
+}
+
+#[tokio::test]
+async fn a_nearly_full_disk_refuses_before_anything_fails() {
+    let folder = Folder::new();
+    let mut full = settings(folder.path());
+    full.free_bytes_min = u64::MAX;
+    let origin = Origin::open(full, Default::default()).unwrap();
+    let refused = origin.publish(message("live:1", "x")).await.unwrap_err();
+    assert_eq!((refused.reason(), refused.temporary()), ("disk_full", true));
+    origin.close();
 }
 
 #[tokio::test]

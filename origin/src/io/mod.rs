@@ -7,6 +7,8 @@
 mod answer;
 mod api;
 pub mod channels;
+#[cfg(test)]
+mod fixture;
 pub mod hook;
 pub mod line;
 pub mod metrics;

@@ -20,10 +20,10 @@ use super::metrics::Metrics;
 use super::now_ms;
 use super::soft::Soft;
 use super::store::{OpenError, Place, ReadError, Store};
-use super::writer::{Health, Submission, Work, Writer};
+use super::writer::{Health, Outcomes, Submission, Work, Writer};
 use crate::edges::Edges;
 use crate::limits::{PENDING_KIB_MAX, RING_BYTES_MAX};
-use crate::publish::{Publish, Published, Refusal, admit};
+use crate::publish::{Draft, Publish, Published, Refusal, admit};
 
 /// What an origin is opened with.
 #[derive(Clone, Debug)]
@@ -211,25 +211,30 @@ impl Origin {
     /// Hands messages to the writer and fills its answers in where none are yet.
     async fn submit(
         &self,
-        items: Vec<(Arc<Channel>, crate::publish::Draft)>,
+        items: Vec<(Arc<Channel>, Draft)>,
         kib: u32,
         outcomes: &mut [Option<Result<Published, Refusal>>],
     ) {
         if items.is_empty() {
             return;
         }
+        let mut answers = self.commit(items, kib).await.into_iter();
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
+            // A writer that has ended answers nothing.
+            *outcome = Some(answers.next().unwrap_or(Err(Refusal::ShuttingDown)));
+        }
+    }
+
+    async fn commit(&self, items: Vec<(Arc<Channel>, Draft)>, kib: u32) -> Outcomes {
         let room = Arc::clone(&self.shared.room).acquire_many_owned(kib.min(PENDING_KIB_MAX)).await;
         let Ok(room) = room else {
-            return;
+            return Outcomes::new();
         };
         let (reply, answered) = oneshot::channel();
         if self.shared.work.send(Work::Publish(Submission { items, reply, room })).is_err() {
-            return;
+            return Outcomes::new();
         }
-        let mut answers = answered.await.unwrap_or_default().into_iter();
-        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
-            *outcome = answers.next();
-        }
+        answered.await.unwrap_or_default()
     }
 
     /// The channel, loaded from the store if it is not in memory.

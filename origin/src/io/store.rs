@@ -478,7 +478,7 @@ fn open_database(path: &Path, memtable_bytes: u64) -> fjall::Result<(Database, K
 
 /// Whether a process died while it made the store for the first time.
 fn is_half_made(path: &Path) -> bool {
-    path.exists() && !path.join("version").exists() && !path.join("1.jnl").exists()
+    path.exists() && !path.join("version").exists() && !path.join("keyspaces/1").exists()
 }
 
 /// A file that the store says it has and the folder has not: not a matter of the folder's state,

@@ -102,3 +102,52 @@ const IDLE: Duration = Duration::from_secs(60);
 const CHANNELS_AT_ONCE: usize = 500;
 /// Metas looked at in one round: 1,000,000 channels are walked in an hour.
 const METAS_AT_ONCE: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use shared::channel::ChannelName;
+    use shared::message::Position;
+
+    use super::super::fixture::Temporary;
+    use super::*;
+    use crate::publish::Publish;
+
+    /// Waits until the writer has done everything it was asked before.
+    async fn settle(origin: &Origin) {
+        let other = ChannelName::parse("settle").unwrap().0;
+        origin.publish(Publish::new(other, "x")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_channel_begins_another_life() {
+        let temporary = Temporary::open(|_| {});
+        let origin = &temporary.origin;
+        let name = ChannelName::parse("room").unwrap().0;
+        let position = async || -> Position { origin.channel(&name).await.unwrap().position() };
+        origin.publish(Publish::new(name.clone(), "x")).await.unwrap();
+        let first = position().await;
+
+        // With messages left it is kept.
+        let pace = Pace { meta_age: Duration::ZERO };
+        origin.shared.channels.evict(now_ms(), 0);
+        assert!(!origin.shared.channels.contains(&name));
+        origin.walk_store(None, pace).await;
+        settle(origin).await;
+        assert_eq!(position().await, first);
+
+        origin.history_remove(&name).await.unwrap();
+        origin.sweep_loaded();
+        settle(origin).await;
+        assert_eq!(position().await, first);
+        // In use it is kept.
+        origin.walk_store(None, pace).await;
+        settle(origin).await;
+        assert_eq!(position().await, first);
+        origin.shared.channels.evict(now_ms(), 0);
+        origin.walk_store(None, pace).await;
+        settle(origin).await;
+        let second = position().await;
+        assert_eq!(second.offset, 0);
+        assert_ne!(second.epoch, first.epoch);
+    }
+}

@@ -268,7 +268,7 @@ impl Writer {
         let sync = gathered.iter().any(is_fsync);
         let space = self.store.space.clone();
         let mut batch = self.store.database.batch();
-        let mut bytes = 0;
+        let mut bytes = COMMIT_OVERHEAD_BYTES;
         let mut messages = 0;
         let removals_max = (COMMIT_REMOVALS_MAX / gathered.len()).max(REMOVALS_OF_CHANNEL_MIN);
         for gathered in gathered {
@@ -423,7 +423,11 @@ impl Writer {
     fn persist(&mut self, batch: OwnedWriteBatch, sync: bool) -> Result<(), Refusal> {
         let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
         batch.durability(Some(mode)).commit().map_err(|error| {
-            let reason = error.to_string();
+            let reason = match error {
+                fjall::Error::Io(error) => error.to_string(),
+                fjall::Error::Poisoned => "an earlier write in the background failed".to_owned(),
+                other => other.to_string(),
+            };
             tracing::error!(
                 reason,
                 "THE STORE FAILED: nothing is written any more; restart the origin once the cause \
@@ -508,6 +512,8 @@ fn runs_of(messages: &[Arc<Message>]) -> impl Iterator<Item = &[Arc<Message>]> {
     })
 }
 
+/// What a commit costs the journal beside its messages: its mark, the head, a channel's meta.
+const COMMIT_OVERHEAD_BYTES: u64 = 512;
 /// How long the writer waits for work before it tidies up.
 const IDLE: Duration = Duration::from_millis(20);
 /// How often it looks how full the disk is.

@@ -7,44 +7,29 @@ use shared::namespace::{Namespaces, Options};
 use shared::wire::control;
 
 use super::*;
+use crate::io::fixture::{Temporary, no_hooks};
 use crate::io::hook::HookConfig;
-use crate::io::metrics::Metrics;
-use crate::io::origin::Settings;
-use crate::io::store::Place;
 
 /// An API over an origin with a folder of its own.
 struct Fixture {
     api: Api,
-    folder: std::path::PathBuf,
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        self.api.origin.close();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
+    _temporary: Temporary,
 }
 
 impl Fixture {
     fn new(hook: HookConfig) -> Self {
-        let name = format!("linecast-api-{}-{:x}", std::process::id(), rand::random::<u64>());
-        let folder = std::env::temp_dir().join(name);
         let silent = Options { history_size: 0, presence: false, ..Options::default() };
-        let settings = Settings {
-            place: Place { folder: folder.clone(), accept_loss: false, memtable_bytes: 1 << 20 },
-            namespaces: Namespaces::new(
+        let temporary = Temporary::open(|settings| {
+            settings.namespaces = Namespaces::new(
                 [("live".to_owned(), Options::default()), ("silent".to_owned(), silent)].into(),
-            ),
-            channels_max: 1000,
-            free_bytes_min: 0,
-            edge_grace: std::time::Duration::from_secs(10),
-            hook,
-        };
-        let origin = Origin::open(settings, Metrics::default()).unwrap();
+            );
+            settings.hook = hook;
+        });
         let keys = vec![Secret::new("old"), Secret::new("key")];
         let access = ApiAccess { keys, api_open: false, goim_open: false };
+        let origin = temporary.origin.clone();
         let api = Api { origin, access, name: "one".to_owned(), started: Instant::now() };
-        Self { api, folder }
+        Self { api, _temporary: temporary }
     }
 
     async fn ask(
@@ -83,15 +68,6 @@ impl Fixture {
     async fn goim(&self, method: HttpMethod, target: &str, body: &str) -> (u16, Value) {
         let (status, text) = self.ask(method, target, &[("x-api-key", "key")], body).await;
         (status, serde_json::from_str(&text).unwrap())
-    }
-}
-
-fn no_hooks() -> HookConfig {
-    HookConfig {
-        rpc: None,
-        publish: None,
-        timeout: std::time::Duration::from_millis(300),
-        concurrency_max: 2,
     }
 }
 
@@ -230,7 +206,7 @@ fn someone(client: &str, user: &str, channel: &str) -> control::PresenceChange {
     }
 }
 
-async fn with_an_edge(fixture: &Fixture) {
+fn with_an_edge(fixture: &Fixture) {
     let origin = &fixture.api.origin;
     origin.edge_line_opened("bj", 5);
     let presence = control::PresenceUpdate {
@@ -253,7 +229,7 @@ async fn with_an_edge(fixture: &Fixture) {
 #[tokio::test]
 async fn who_and_how_many() {
     let fixture = Fixture::new(no_hooks());
-    with_an_edge(&fixture).await;
+    with_an_edge(&fixture);
     let channel = json!({"channel": "live:1"});
     let reply = fixture.post("/api/presence", &channel).await;
     let c1 = json!({"client": "c1", "user": "42", "conn_info": {"a": 1}});
@@ -340,7 +316,7 @@ async fn edges_are_answered() {
     use control::request::Kind as Ask;
     use control::response::Kind as Told;
     let fixture = Fixture::new(no_hooks());
-    with_an_edge(&fixture).await;
+    with_an_edge(&fixture);
     let publisher = control::ClientInfo { user: "42".into(), ..control::ClientInfo::default() };
     let publish = control::Publish {
         channel: "live:1".into(),
@@ -375,7 +351,7 @@ async fn edges_are_answered() {
 #[tokio::test]
 async fn an_answer_waits_for_the_update_before_it() {
     let fixture = Fixture::new(no_hooks());
-    with_an_edge(&fixture).await;
+    with_an_edge(&fixture);
     let origin = fixture.api.origin.clone();
     let query = control::ChannelQuery { channel: "live:1".into() };
     let request = control::Request {
