@@ -9,14 +9,21 @@
 //! weighs on every message that was due meanwhile (no coordinated omission). What that is unfair to: a
 //! publisher that waits for each answer before the next message adds the wait to the numbers as soon as
 //! an answer takes longer than the interval.
+//!
+//! A message is durable before anyone gets it, so the disk is part of every number, and on a slow disk
+//! most of it. [`disk`] tells what the disk alone takes, at the same rate, for comparison.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::api::Origin;
@@ -54,6 +61,25 @@ pub struct Report {
     pub centrifuge: Histogram<u64>,
     /// Due to received, at the goim client.
     pub goim: Histogram<u64>,
+    /// What the disk under the origin's log takes for one small write, where that is known.
+    pub disk: Option<Histogram<u64>>,
+}
+
+/// Measures small appends, each made durable with `fdatasync`, at `rate` a second into a file in
+/// `folder`.
+pub fn disk(folder: &Path, rate: u32) -> Result<Histogram<u64>> {
+    let path = folder.join("disk");
+    let mut file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    let mut times = histogram()?;
+    let interval = Duration::from_secs(1) / rate.max(1);
+    for _ in 0..DISK_WRITES {
+        let start = Instant::now();
+        file.write_all(&[b'x'; DISK_WRITE_BYTES])?;
+        file.sync_data().context("fdatasync")?;
+        times.saturating_record(start.elapsed().as_micros() as u64);
+        std::thread::sleep(interval.saturating_sub(start.elapsed()));
+    }
+    Ok(times)
 }
 
 impl Load {
@@ -95,15 +121,15 @@ impl Load {
                 Reader::Goim => goim = times,
             }
         }
-        Ok(Report { acknowledged, centrifuge, goim })
+        Ok(Report { acknowledged, centrifuge, goim, disk: None })
     }
 
     async fn publish(&self, schedule: Schedule, count: u64) -> Result<Histogram<u64>> {
         let channel = format!("live:{}", self.room);
         let filling = "x".repeat(self.filling);
         let mut times = Times::new(schedule, u64::from(self.warm_up))?;
-        for n in 0..count {
-            tokio::time::sleep_until(schedule.due(n).into()).await;
+        let mut due = schedule.pace(count);
+        while let Some(n) = due.recv().await {
             let data = json!({ "n": n, "filling": filling });
             self.origin.publish(&channel, &data).await.with_context(|| format!("message {n}"))?;
             times.take(n, &data)?;
@@ -124,11 +150,13 @@ impl fmt::Display for Report {
             "milliseconds", "count", "min", "p50", "p90", "p99", "p99.9", "max"
         )?;
         let rows = [
-            ("published, answered", &self.acknowledged),
-            ("Centrifuge, WebSocket", &self.centrifuge),
-            ("goim, TCP", &self.goim),
+            ("published, answered", Some(&self.acknowledged)),
+            ("Centrifuge, WebSocket", Some(&self.centrifuge)),
+            ("goim, TCP", Some(&self.goim)),
+            ("the disk alone", self.disk.as_ref()),
         ];
         for (name, times) in rows {
+            let Some(times) = times else { continue };
             write!(out, "{name:<22}{:>8}", times.len())?;
             let quantiles = [0.5, 0.9, 0.99, 0.999].map(|at| times.value_at_quantile(at));
             for micros in [times.min()].into_iter().chain(quantiles).chain([times.max()]) {
@@ -155,6 +183,21 @@ struct Schedule {
 impl Schedule {
     fn due(self, n: u64) -> Instant {
         self.start + Duration::from_secs_f64(n as f64 / f64::from(self.rate))
+    }
+
+    /// Hands out each number when it is due. A thread of its own sleeps between them, because the
+    /// runtime's timers tick in whole milliseconds, which is what is to be measured.
+    fn pace(self, count: u64) -> UnboundedReceiver<u64> {
+        let (sender, receiver) = unbounded_channel();
+        std::thread::spawn(move || {
+            for n in 0..count {
+                std::thread::sleep(self.due(n).saturating_duration_since(Instant::now()));
+                if sender.send(n).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
     }
 }
 
@@ -187,6 +230,12 @@ fn histogram() -> Result<Histogram<u64>> {
 
 /// Latencies above a minute count as a minute.
 const HIGHEST_MICROS: u64 = 60_000_000;
+
+/// Enough for a 99th percentile.
+const DISK_WRITES: usize = 400;
+
+/// About what one message of the benchmark is in the log.
+const DISK_WRITE_BYTES: usize = 256;
 
 /// From the start of the readers to the first message.
 const LEAD: Duration = Duration::from_millis(50);

@@ -6,13 +6,14 @@
 #![allow(clippy::print_stdout, reason = "its output is what the program is for")]
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use tests::api::Origin;
-use tests::latency::{Load, Report};
+use tests::latency::{Load, Report, disk};
 use tests::network::{API_KEY, Network, Plan, Program, new_folder, show_logs};
 
 /// Publishes at a fixed rate and prints the distribution of publish-to-client latency
@@ -21,6 +22,12 @@ struct Args {
     /// Start a network on free ports, measure it, stop it
     #[arg(long)]
     up: bool,
+    /// Setting of the origin that --up starts, such as namespace.live.durability=os; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", requires = "up")]
+    set: Vec<String>,
+    /// Folder for the data of --up, on the disk to measure; default: the system's temporary folder
+    #[arg(long, value_name = "DIR", requires = "up")]
+    data: Option<PathBuf>,
     /// The origin's API
     #[arg(long, default_value = "http://127.0.0.1:7400")]
     origin: String,
@@ -72,7 +79,10 @@ async fn run(args: &Args) -> Result<Report> {
         return load(args, origin, args.websocket, args.tcp).run().await;
     }
     let program = Program::new(std::env::current_exe().context("find myself")?).with(NODE);
-    let folder = new_folder();
+    let folder = match &args.data {
+        Some(data) => data.join("linecast-latency"),
+        None => new_folder(),
+    };
     let report = measure_own(args, program, &folder).await;
     if report.is_err() {
         show_logs(&folder);
@@ -83,10 +93,14 @@ async fn run(args: &Args) -> Result<Report> {
     Ok(report)
 }
 
-async fn measure_own(args: &Args, program: Program, folder: &std::path::Path) -> Result<Report> {
-    let network = Network::start(program, &Plan::edges(1), folder).await?;
+async fn measure_own(args: &Args, program: Program, folder: &Path) -> Result<Report> {
+    let plan = Plan { origin: args.set.clone(), ..Plan::edges(1) };
+    let network = Network::start(program, &plan, folder).await?;
+    let disk = disk(folder, args.rate)?;
     let edge = network.edge(0);
-    load(args, network.api(), edge.http, edge.tcp).run().await
+    let mut report = load(args, network.api(), edge.http, edge.tcp).run().await?;
+    report.disk = Some(disk);
+    Ok(report)
 }
 
 fn load(args: &Args, origin: Origin, websocket: SocketAddr, tcp: SocketAddr) -> Load {
