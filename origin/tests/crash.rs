@@ -1,4 +1,5 @@
 //! Crashes: a real process publishes, is killed at any moment, and what it was acknowledged is there.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

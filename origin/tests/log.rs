@@ -1,5 +1,6 @@
 //! The log through the origin's handle: what is published is there, once, in order, also after a
 //! restart.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

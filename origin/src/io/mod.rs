@@ -17,6 +17,7 @@ pub mod service;
 mod soft;
 pub mod store;
 mod sweep;
+mod witness;
 mod writer;
 
 /// Milliseconds since 1970.

@@ -3,9 +3,7 @@
 //! Writing is the business of [`super::writer`] alone.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,10 +16,11 @@ use shared::namespace::Options;
 use shared::ring::Weigh;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::witness::{WitnessFile, boot};
 use crate::channel::{KeysAt, Restored, State, is_over, run_of};
 use crate::limits::{JOURNAL_BYTES_MAX, RING_BYTES_MAX, RING_MESSAGES_MAX};
 use crate::log::record::{self, Damaged, Head, Mark, Meta};
-use crate::log::witness::{UNKNOWN_BOOT, Verdict, Witness};
+use crate::log::witness::{Verdict, Witness};
 use crate::log::{key, record::Store as StoreRecord};
 
 /// Why a store was not opened.
@@ -421,50 +420,6 @@ impl Store {
     }
 }
 
-/// The witness beside the store.
-pub(super) struct WitnessFile {
-    file: File,
-    failing: bool,
-}
-
-impl WitnessFile {
-    fn open(folder: &Path) -> io::Result<(Self, Option<Witness>)> {
-        let path = folder.join("witness");
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let witness = match Witness::decode(&bytes) {
-            Ok(witness) => Some(witness),
-            Err(_) if bytes.is_empty() => None,
-            Err(_) => {
-                tracing::warn!("the store's witness is damaged and is not asked");
-                None
-            }
-        };
-        Ok((Self { file, failing: false }, witness))
-    }
-
-    /// Notes how far the store has come. A failure is logged once and does not stop the store: the
-    /// witness then asks for less than it could.
-    pub(super) fn note(&mut self, witness: &Witness) {
-        match self.file.write_all_at(&witness.encode(), 0) {
-            Ok(()) => self.failing = false,
-            Err(error) if !self.failing => {
-                self.failing = true;
-                tracing::error!(%error, "cannot write the store's witness");
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-/// The number of this run of the machine.
-pub(super) fn boot() -> u64 {
-    std::fs::read("/proc/sys/kernel/random/boot_id")
-        .map_or(UNKNOWN_BOOT, |id| xxh3_64_with_seed(&id, 0))
-}
-
 fn open_database(path: &Path, memtable_bytes: u64) -> fjall::Result<(Database, Keyspace)> {
     let database = Database::builder(path)
         .manual_journal_persist(true)
@@ -540,4 +495,72 @@ fn set_aside(folder: &Path) -> io::Result<PathBuf> {
         }
     }
     Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Temporary;
+    use super::*;
+    use crate::publish::Publish;
+
+    /// A folder with five commits in it, after `change` was done to its records.
+    async fn changed(change: impl FnOnce(&Keyspace)) -> Result<(), OpenError> {
+        let temporary = Temporary::open(|_| {});
+        let place =
+            Place { folder: temporary.folder.clone(), accept_loss: false, memtable_bytes: 0 };
+        let name = ChannelName::parse("room").unwrap().0;
+        for _ in 0..5 {
+            temporary.origin.publish(Publish::new(name.clone(), "x")).await.unwrap();
+        }
+        temporary.origin.close();
+        // Through the open database, since only one can be open.
+        let store = &temporary.origin.shared.store;
+        change(&store.space);
+        store.database.persist(PersistMode::SyncAll).unwrap();
+        let copy = place.folder.join("copy");
+        copy_folder(&place.folder.join("store"), &copy.join("store"));
+        std::fs::copy(place.folder.join("witness"), copy.join("witness")).unwrap();
+        Store::open(&Place { folder: copy, ..place }).map(drop)
+    }
+
+    fn copy_folder(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                copy_folder(&entry.path(), &to.join(entry.file_name()));
+            } else {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_is_missing_in_the_middle_is_noticed() {
+        changed(|_| {}).await.unwrap();
+        let error = changed(|space| space.remove(key::commit(3)).unwrap()).await.unwrap_err();
+        let OpenError::Missing { missing: 1, expected: 5, .. } = error else {
+            panic!("{error:?}");
+        };
+    }
+
+    #[tokio::test]
+    async fn another_format_is_refused_by_its_number() {
+        let record = StoreRecord { format: 9, generation: 0, salt: 1 };
+        let error = changed(|space| space.insert(key::STORE, record.encode(key::STORE)).unwrap())
+            .await
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("format 9") && text.contains("reads format 1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn damaged_first_records_are_refused() {
+        for name in [key::STORE, key::HEAD] {
+            let error = changed(|space| space.insert(name, "?").unwrap()).await.unwrap_err();
+            assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+            let error = changed(|space| space.remove(name).unwrap()).await.unwrap_err();
+            assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+        }
+    }
 }

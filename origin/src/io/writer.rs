@@ -25,7 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::channels::{Channel, Channels};
 use super::metrics::Metrics;
 use super::now_ms;
-use super::store::{Progress, Store, WitnessFile, boot};
+use super::store::{Progress, Store};
+use super::witness::{WitnessFile, boot};
 use crate::channel::{Admission, KeysAt, Removal, Run, run_of};
 use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_MESSAGES_MAX, COMMIT_REMOVALS_MAX, MARKED_BYTES_MIN, RUN_BYTES_MAX,
