@@ -31,6 +31,11 @@ pub struct ConnectionId {
     pub serial: u64,
 }
 
+impl ConnectionId {
+    /// Comes before every connection's.
+    pub const FIRST: Self = Self { slot: 0, serial: 0 };
+}
+
 /// A piece of a room's stream in one form.
 #[derive(Clone, Debug)]
 pub struct Segment {

@@ -230,10 +230,9 @@ impl World {
     pub(super) fn handle_tick(&mut self) {
         let now = Instant::now();
         self.shard.handle_tick(now);
-        while let Some((at, id)) = self.deadlines.first().copied()
-            && at <= now
-        {
-            self.deadlines.pop_first();
+        // All that are due are taken out first, so that each gets one turn a tick whatever it does.
+        let later = self.deadlines.split_off(&(now, ConnectionId::FIRST));
+        for (_, id) in std::mem::replace(&mut self.deadlines, later) {
             if let Some(connection) = self.connection(id) {
                 connection.deadline = None;
                 self.handle_deadline(id, now);
@@ -629,11 +628,12 @@ impl World {
             return;
         }
         let own = match (&connection.stage, &connection.protocol) {
+            _ if connection.dead => None, // its task removes it
             (Stage::Ending { until, .. }, _) => Some(*until),
             (_, Some(protocol)) => protocol.next_deadline(),
             (_, None) => Some(connection.accepted_at + handshake),
         };
-        let stalled = connection.stalled_since.map(|since| since + stall);
+        let stalled = connection.stalled_since.filter(|_| !connection.dead).map(|at| at + stall);
         let at = own.into_iter().chain(stalled).min();
         if connection.deadline == at {
             return;
