@@ -91,13 +91,14 @@ async fn run(start: Start) {
     let world = Rc::new(RefCell::new(world));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn_local(accept(Rc::clone(&world), listener));
+        acceptors.spawn_local(accept(Rc::clone(&world), listener, shutdown.clone()));
     }
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut batch = Vec::new();
     loop {
         tokio::select! {
+            biased;
             () = shutdown.triggered() => break,
             count = from_hub.recv_many(&mut batch, BATCH) => {
                 if count == 0 {
@@ -123,19 +124,21 @@ async fn run(start: Start) {
         }
     }
     // Nobody new; those here are told, and given a moment to read it.
-    acceptors.shutdown().await;
     let close = Close { code: 3001, reason: "shutdown".into(), blame: Blame::Us };
     world.borrow_mut().close_all(&close);
     let drained = async {
-        while world.borrow().len() > 0 || world.borrow().has_connections() {
-            tick.tick().await;
-            world.borrow_mut().handle_tick();
+        loop {
+            tokio::select! {
+                ended = acceptors.join_next() => if ended.is_none() { break },
+                _ = tick.tick() => world.borrow_mut().handle_tick(),
+            }
         }
     };
     let _ = tokio::time::timeout(GRACE, drained).await;
 }
 
-async fn accept(world: Rc<RefCell<World>>, listener: Listener) {
+/// Accepts until the shutdown, and owns the tasks of what it accepted until they end.
+async fn accept(world: Rc<RefCell<World>>, listener: Listener, shutdown: Shutdown) {
     let Listener { socket, entrance, tls } = listener;
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
@@ -144,6 +147,8 @@ async fn accept(world: Rc<RefCell<World>>, listener: Listener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
+            () = shutdown.triggered() => break,
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let entered =
@@ -169,6 +174,8 @@ async fn accept(world: Rc<RefCell<World>>, listener: Listener) {
             }
         }
     }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
 }
 
 /// Messages of the hub that are taken at once: the natural batch of a busy shard.

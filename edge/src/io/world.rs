@@ -252,16 +252,6 @@ impl World {
         self.pump();
     }
 
-    /// Connections that are here.
-    pub(super) fn len(&self) -> usize {
-        self.shard.connections()
-    }
-
-    /// Whether a connection is still being ended.
-    pub(super) fn has_connections(&self) -> bool {
-        self.connections.iter().any(Option::is_some)
-    }
-
     /// Carries out everything that follows from what happened, until nothing is left.
     pub(super) fn pump(&mut self) {
         let now = Instant::now();
