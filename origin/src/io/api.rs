@@ -39,8 +39,10 @@ impl Api {
         if path == "/goim" || path.starts_with("/goim/") {
             return self.answer_goim(&request).await;
         }
-        let Some(method) = path.strip_prefix("/api").map(|rest| rest.trim_matches('/')) else {
-            return error(StatusCode::NOT_FOUND, "no such path");
+        let method = match path.strip_prefix("/api") {
+            Some("") => "",
+            Some(rest) if rest.starts_with('/') => rest.trim_matches('/'),
+            Some(_) | None => return error(StatusCode::NOT_FOUND, "no such path"),
         };
         if request.method != HttpMethod::POST {
             return empty(StatusCode::METHOD_NOT_ALLOWED);

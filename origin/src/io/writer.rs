@@ -429,6 +429,10 @@ impl Writer {
                 fjall::Error::Poisoned => "an earlier write in the background failed".to_owned(),
                 other => other.to_string(),
             };
+            let free = self.free_bytes().map_or_else(String::new, |free| {
+                format!(" (free on its disk: {} MiB)", free >> 20)
+            });
+            let reason = format!("{reason}{free}");
             tracing::error!(
                 reason,
                 "THE STORE FAILED: nothing is written any more; restart the origin once the cause \
@@ -444,10 +448,9 @@ impl Writer {
             return;
         }
         self.disk_asked = Some(Instant::now());
-        let Ok(disk) = rustix::fs::statvfs(&self.folder) else {
+        let Some(free) = self.free_bytes() else {
             return;
         };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let full = free < self.free_bytes_min;
         if full != self.health.disk_full.swap(full, Ordering::Relaxed) {
             if full {
@@ -456,6 +459,12 @@ impl Writer {
                 tracing::info!(free, "the disk has room again: publishes are admitted");
             }
         }
+    }
+
+    /// Room on the disk, where the system tells.
+    fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.folder).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn close(mut self) {

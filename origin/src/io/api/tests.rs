@@ -94,8 +94,10 @@ async fn keys_open_the_door() {
     assert_eq!(status, 405);
     let (status, _) = fixture.ask(HttpMethod::POST, "/api/no", &[("x-api-key", "key")], "").await;
     assert_eq!(status, 404);
-    let (status, _) = fixture.ask(HttpMethod::POST, "/else", &[("x-api-key", "key")], "").await;
-    assert_eq!(status, 404);
+    for path in ["/else", "/apipublish", "/goimpush"] {
+        let (status, _) = fixture.ask(HttpMethod::POST, path, &[("x-api-key", "key")], "{}").await;
+        assert_eq!(status, 404, "{path}");
+    }
     let (status, _) = fixture.ask(HttpMethod::GET, "/goim/online/total", &[], "").await;
     assert_eq!(status, 401);
 }
