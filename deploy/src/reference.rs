@@ -63,6 +63,8 @@ printed. `NAME` in a key stands for a name of your choice.
 
 #[cfg(test)]
 mod tests {
+    use shared::config::{Layers, resolve};
+
     use super::*;
 
     #[test]
@@ -74,6 +76,27 @@ mod tests {
             "docs/configuration.md is out of date: \
              cargo run -p deploy -- reference > docs/configuration.md"
         );
+    }
+
+    /// Checks the TOML texts of a document, each by the service that its first line names.
+    #[test]
+    fn the_files_in_the_operators_guide_are_good() {
+        fn check<C: Configure>(text: &str) {
+            let layers = Layers::new("LINECAST_TEST").with_file("guide.toml", text);
+            resolve::<C>(layers, |_| Ok("a secret".to_owned())).map(drop).unwrap();
+        }
+        let guide = include_str!("../../docs/operating.md");
+        let texts: Vec<&str> =
+            guide.split("```").filter_map(|part| part.strip_prefix("toml\n")).collect();
+        assert_eq!(texts.len(), 3);
+        for text in texts {
+            match text.lines().next() {
+                Some("# origin.toml") => check::<origin::config::Config>(text),
+                Some("# edge.toml") => check::<edge::config::Config>(text),
+                Some("# svrlist.toml") => check::<svrlist::config::Config>(text),
+                other => panic!("a text for nobody: {other:?}"),
+            }
+        }
     }
 
     #[test]

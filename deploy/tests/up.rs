@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -55,6 +55,16 @@ impl Up {
                 Err(error) => panic!("no line with {text:?} ({error}):\n{}", self.seen.join("\n")),
             }
         }
+    }
+
+    /// Its temporary folder, while there is one.
+    fn folder(&self) -> Option<PathBuf> {
+        let ours = format!("linecast-up-{}-", self.child.id());
+        let entries = std::fs::read_dir(std::env::temp_dir()).expect("a temporary folder");
+        let mut named = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&ours));
+        named.next().map(|entry| entry.path())
     }
 
     fn signal(&self, name: &str) {
@@ -135,16 +145,10 @@ fn a_network_starts_heals_and_stops() {
     let taken = format!("127.0.0.1:{base}/tcp, wanted for the origin's API, is held by");
     assert!(said.contains(&taken), "{said}");
 
-    let folder = std::env::temp_dir();
-    let ours = format!("linecast-{}-", up.child.id());
-    let exists = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).expect("the temporary folder");
-        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(&ours))
-    };
-    assert!(exists(&folder));
+    assert!(up.folder().is_some());
     up.signal("TERM");
     assert_eq!(up.ended().code(), Some(0), "{}", up.seen.join("\n"));
-    assert!(!exists(&folder), "the temporary folder is still there");
+    assert_eq!(up.folder(), None, "the temporary folder is still there");
     assert!(all_free(base), "a service is still there");
 }
 
@@ -156,6 +160,8 @@ fn services_end_with_the_network_however_it_ends() {
     up.signal("KILL");
     up.ended();
     wait_until("the services end", || all_free(base));
+    // The next one would do it, a minute from now.
+    std::fs::remove_dir_all(up.folder().expect("what it left")).expect("it can be removed");
 }
 
 /// How many networks fit between the base ports of two tests.

@@ -287,9 +287,9 @@ fn percent_encoded(text: &str) -> String {
 
 fn gap(first: u64, last: u64) -> String {
     if first == last {
-        format!("-- gap: message {first} was missed")
+        format!("-- gap: message {first} cannot be had")
     } else {
-        format!("-- gap: messages {first} to {last} were missed ({})", last - first + 1)
+        format!("-- gap: {} messages, {first} to {last}, cannot be had", last - first + 1)
     }
 }
 
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn gaps_are_counted() {
-        assert_eq!(gap(4, 4), "-- gap: message 4 was missed");
-        assert_eq!(gap(4, 6), "-- gap: messages 4 to 6 were missed (3)");
+        assert_eq!(gap(4, 4), "-- gap: message 4 cannot be had");
+        assert_eq!(gap(4, 6), "-- gap: 3 messages, 4 to 6, cannot be had");
     }
 }

@@ -35,8 +35,9 @@ impl Facts<'_> {
     fn addresses(&self, text: &mut String) {
         let Ports { origin_api, origin_admin, svrlist, svrlist_admin, edges, .. } = self.ports;
         let mut line = |name: &str, what: &str, address: &str| {
+            let line = format!("  {name:<9} {what:<10} {address}");
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "  {name:<9} {what:<10} {address}");
+            let _ = writeln!(text, "{}", line.trim_end());
         };
         let local = |port: &u16| format!("http://127.0.0.1:{port}");
         line("origin", "API", &format!("{}  key {API_KEY}", local(origin_api)));

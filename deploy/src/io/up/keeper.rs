@@ -55,6 +55,8 @@ impl Keeper {
                 Ok(child) => child,
                 Err(error) => return self.tell(News::NotStarted(error)),
             };
+            // Waiting for a process would close the pipe that it is still to live by.
+            let lifeline = child.stdin.take();
             if let Some(process) = child.id() {
                 self.tell(News::Started(process));
             }
@@ -65,6 +67,7 @@ impl Keeper {
                 never = self.watch_readiness() => match never {},
             };
             let Some(died) = died else {
+                drop(lifeline);
                 self.end(child).await;
                 drain(&mut printing).await;
                 return;
@@ -97,9 +100,8 @@ impl Keeper {
             .spawn()
     }
 
-    /// Asks the process to end by closing its standard input, and makes it end if it does not.
+    /// Waits for a process that was asked to end, and makes it end if it does not.
     async fn end(&self, mut child: Child) {
-        drop(child.stdin.take());
         if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
             note(&format!("{} does not end and is killed", self.service.name));
             if let Err(error) = child.kill().await {

@@ -72,14 +72,19 @@ pub enum UpError {
 }
 
 fn said(taken: &[Taken]) -> String {
-    let lines: Vec<String> = taken.iter().map(|taken| format!("\n  {taken}")).collect();
-    format!(
-        "{} of the network's ports {} not free:{}\n  Stop what holds them, or move the network with \
-         --base-port.",
-        taken.len(),
-        if taken.len() == 1 { "is" } else { "are" },
-        lines.concat()
-    )
+    let count = taken.len();
+    let mut text = format!(
+        "{count} of the network's ports {} not free:",
+        if count == 1 { "is" } else { "are" }
+    );
+    for taken in taken.iter().take(TAKEN_SHOWN) {
+        text.push_str(&format!("\n  {taken}"));
+    }
+    if count > TAKEN_SHOWN {
+        text.push_str(&format!("\n  … and {} more", count - TAKEN_SHOWN));
+    }
+    text.push_str("\n  Stop what holds them, or move the network with --base-port.");
+    text
 }
 
 /// Runs a network until the shutdown.
@@ -90,7 +95,7 @@ pub async fn up(data: Data, ports: Ports, shutdown: Shutdown) -> Result<(), UpEr
     }
     let folder = match &data {
         Data::Kept(path) => NetworkFolder::lasting(path)?,
-        Data::Ephemeral => NetworkFolder::temporary()?,
+        Data::Ephemeral => NetworkFolder::temporary(&std::env::temp_dir())?,
     };
     let files = network::write(folder.path(), &ports)?;
     let mut running = Running::start(services(&files, &ports), &Http::new(None)?);
@@ -231,29 +236,48 @@ fn prefix(number: usize, name: &str, width: usize) -> String {
     format!("\u{1b}[{}m{plain}\u{1b}[0m", COLOURS[number % COLOURS.len()])
 }
 
-/// How the reader can call this program: by its path from here, or by its name if the shell finds it.
+/// How the reader can call this program: by its name if the shell finds it, or by its path from here.
 fn how_to_call_us() -> String {
     let exe = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("linecast"));
-    let name = exe.file_name().map(|name| name.to_string_lossy().into_owned());
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path)
-        .any(|folder| exe.parent().is_some_and(|parent| parent == folder));
-    match name {
-        Some(name) if on_path => name,
-        _ => {
-            let here = std::env::current_dir().unwrap_or_default();
-            exe.strip_prefix(&here).map_or_else(|_| shown(&exe), shown)
-        }
-    }
+    let found = std::env::split_paths(&path).any(|folder| exe.parent() == Some(&folder));
+    let here = std::env::current_dir().unwrap_or_default();
+    call(&exe, &here, found)
 }
 
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+fn call(exe: &Path, here: &Path, found: bool) -> String {
+    let name = Path::new(exe.file_name().unwrap_or_default());
+    let shown = match exe.strip_prefix(here) {
+        _ if found => name.to_owned(),
+        // A shell takes a lone name for something on its path.
+        Ok(relative) if relative == name => Path::new(".").join(name),
+        Ok(relative) => relative.to_owned(),
+        Err(_) => exe.to_owned(),
+    };
+    shown.display().to_string()
 }
 
 /// How long a network may take until it is up; a debug build on a busy machine takes a few seconds.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const REMIND_EVERY: Duration = Duration::from_secs(10);
 
+/// Another network alone takes all ports, and a few lines say that as well as all of them.
+const TAKEN_SHOWN: usize = 6;
+
 /// ANSI colours that are readable on dark and on light.
 const COLOURS: [u8; 6] = [36, 35, 32, 33, 34, 31];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_called_as_the_shell_would_find_it() {
+        let exe = Path::new("/home/me/linecast/target/release/linecast");
+        let from = |here: &str| call(exe, Path::new(here), false);
+        assert_eq!(from("/home/me/linecast"), "target/release/linecast");
+        assert_eq!(from("/home/me/linecast/target/release"), "./linecast");
+        assert_eq!(from("/tmp"), "/home/me/linecast/target/release/linecast");
+        assert_eq!(call(exe, Path::new("/tmp"), true), "linecast");
+    }
+}
