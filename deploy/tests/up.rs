@@ -1,6 +1,8 @@
 //! `linecast up` as a person meets it: a process that is watched, has its children killed, and is
 //! stopped in every way there is.
 
+#![allow(clippy::disallowed_methods, reason = "tests of processes keep time")]
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;

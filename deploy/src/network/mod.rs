@@ -1,7 +1,7 @@
 //! A whole network on one machine, described: who is there, on which ports, with which options.
 //!
 //! The same description serves `linecast up` and the tests, so that what a person tries is what the
-//! tests try. [`write`](crate::io::network::write) turns it into files.
+//! tests try. [`write()`] turns it into files.
 //!
 //! Invariant: [`Ports::listeners`] names every socket that the services will open for others.
 

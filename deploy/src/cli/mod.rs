@@ -3,229 +3,31 @@
 //! Exit codes: 0 when all went well, 1 when it did not, 64 when the command or a configuration was
 //! wrong.
 
+mod args;
+
 use std::error::Error;
 use std::ffi::OsString;
 use std::future::Future;
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::Parser;
 use geo_data::io::Paths;
 use shared::config::cli::{self as services, EXIT_CONFIGURATION};
 use shared::io::shutdown::{Shutdown, with_signals};
 use shared::io::tls::{NodeName, Role};
 
+use self::args::{
+    ClassName, Cli, Command, LookupArgs, PkiCommand, PlaceCommand, PushArgs, RoleName, ServiceArgs,
+    TailArgs, UpArgs,
+};
 use crate::io::output::{complain, note, say};
 use crate::io::pki::Folder;
 use crate::io::stdin::end_with_stdin;
 use crate::io::up::{Data, up};
 use crate::io::{places, push, tail};
-use crate::network::{API_KEY, Ports};
-use crate::reference::{Service, reference};
+use crate::network::Ports;
+use crate::reference::reference;
 use crate::tail::Start;
-
-/// Carries live room messages from an origin over edges to their viewers
-#[derive(Parser, Debug)]
-#[command(name = "linecast", version, disable_help_subcommand = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand, Debug)]
-enum Command {
-    /// Runs a whole network on this machine: origin, svrlist, three edges
-    Up(UpArgs),
-    /// Publishes messages through an origin's API
-    Push(PushArgs),
-    /// Follows a channel as a client does and prints its messages
-    Tail(TailArgs),
-    /// Makes certificates: the nodes' authority, nodes, listeners for clients
-    #[command(subcommand)]
-    Pki(PkiCommand),
-    /// Says what is known of an address
-    #[command(subcommand)]
-    Place(PlaceCommand),
-    /// Runs an origin
-    Origin(ServiceArgs),
-    /// Runs an edge
-    Edge(ServiceArgs),
-    /// Runs a svrlist
-    Svrlist(ServiceArgs),
-    /// Prints all configuration keys as Markdown
-    Reference {
-        /// Of this service only
-        service: Option<Service>,
-    },
-}
-
-#[derive(Args, Debug)]
-struct UpArgs {
-    /// Folder to keep data in
-    #[arg(long, value_name = "DIR", default_value = "linecast-data")]
-    data: PathBuf,
-    /// Keeps nothing
-    #[arg(long, conflicts_with = "data")]
-    ephemeral: bool,
-    /// Lowest port; the others keep their distances to it
-    #[arg(long, value_name = "PORT", default_value_t = Ports::default().origin_api)]
-    base_port: u16,
-}
-
-#[derive(Args, Debug)]
-struct ServiceArgs {
-    #[command(flatten)]
-    args: services::Args,
-    /// Ends when standard input does: for whoever starts services as its children
-    #[arg(long, hide = true)]
-    end_with_stdin: bool,
-}
-
-#[derive(Args, Debug)]
-struct PushArgs {
-    /// Channel, such as live:1000
-    channel: String,
-    /// Message: JSON, or a text; {n} in it is the message's number. `-` or nothing: each line of
-    /// standard input is a message
-    body: Option<String>,
-    /// The origin's API
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
-    api: String,
-    /// API key
-    #[arg(long, env = "LINECAST_API_KEY", hide_env_values = true, default_value = API_KEY)]
-    key: String,
-    /// Class, instead of the namespace's
-    #[arg(long)]
-    class: Option<ClassName>,
-    /// goim operation, instead of the namespace's
-    #[arg(long, allow_negative_numbers = true)]
-    op: Option<i32>,
-    /// Makes a repeated message count once; with several messages, each key gets its number
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
-    /// How often
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    count: u64,
-    /// At most so many messages per second
-    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
-    rate: Option<f64>,
-    /// PEM file of certificates to trust, instead of those that browsers trust
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ClassName {
-    Urgent,
-    Normal,
-    Droppable,
-}
-
-#[derive(Args, Debug)]
-struct TailArgs {
-    /// Channel, such as live:1000
-    channel: String,
-    /// The svrlist to ask for an edge
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7500")]
-    svrlist: String,
-    /// An edge, instead of asking a svrlist: ws://host:port/connection/websocket
-    #[arg(long, value_name = "URL", conflicts_with = "svrlist")]
-    edge: Option<String>,
-    /// Starts after this offset; 0 is the oldest message that is kept
-    #[arg(long, value_name = "OFFSET")]
-    since: Option<u64>,
-    /// Token (JWT) that says who we are
-    #[arg(long, env = "LINECAST_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// Ends after so many messages
-    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..))]
-    count: Option<u64>,
-    /// Prints bodies alone
-    #[arg(long)]
-    bodies: bool,
-    /// PEM file of certificates to trust, instead of those that browsers trust
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-}
-
-#[derive(Subcommand, Debug)]
-enum PkiCommand {
-    /// Makes the authority that nodes trust
-    Init(PkiArgs),
-    /// Makes a node's certificate
-    Node {
-        /// What the node does
-        role: RoleName,
-        /// Its name among those of its role: lower-case letters, digits, hyphens
-        name: String,
-        #[command(flatten)]
-        args: PkiArgs,
-    },
-    /// Makes a certificate, signed by itself, for the listeners that clients connect to
-    Client {
-        /// Names and addresses that clients connect to
-        #[arg(required = true)]
-        hosts: Vec<String>,
-        #[command(flatten)]
-        args: PkiArgs,
-    },
-    /// Lists the certificates in the folder, with what is wrong with them
-    Show {
-        #[command(flatten)]
-        folder: PkiFolder,
-    },
-}
-
-#[derive(Args, Debug)]
-struct PkiArgs {
-    #[command(flatten)]
-    folder: PkiFolder,
-    /// How long the certificate holds; 3650 for the authority and 397 for others if not given
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    days: Option<u32>,
-    /// Replaces what is there
-    #[arg(long)]
-    force: bool,
-}
-
-#[derive(Args, Debug)]
-struct PkiFolder {
-    /// Folder of the certificates
-    #[arg(long, value_name = "DIR", default_value = "pki")]
-    dir: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum RoleName {
-    Origin,
-    Svrlist,
-    Edge,
-}
-
-#[derive(Subcommand, Debug)]
-enum PlaceCommand {
-    /// Looks an address up; without a database in the one of the demo, which knows 127.0.0.0/8
-    Lookup(LookupArgs),
-}
-
-#[derive(Args, Debug)]
-struct LookupArgs {
-    /// IPv4 or IPv6 address
-    address: IpAddr,
-    /// Our own (region, carrier) database, MMDB
-    #[arg(long, value_name = "FILE")]
-    own: Option<PathBuf>,
-    /// GeoIP2 or GeoLite2 City database, MMDB
-    #[arg(long, value_name = "FILE")]
-    city: Option<PathBuf>,
-    /// GeoIP2 ISP database, MMDB
-    #[arg(long, value_name = "FILE")]
-    isp: Option<PathBuf>,
-    /// GeoLite2 ASN database, MMDB
-    #[arg(long, value_name = "FILE")]
-    asn: Option<PathBuf>,
-}
 
 /// Does what the arguments say; the first one is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -384,14 +186,6 @@ where
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => failed(&error),
         Err(error) => failed(&error),
-    }
-}
-
-/// A rate of messages: anything that can be waited for.
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
-        _ => Err("must be a number from 0.001 to 1000000".to_owned()),
     }
 }
 
