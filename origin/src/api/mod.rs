@@ -1,7 +1,7 @@
 //! The HTTP APIs as values: what back ends may ask, and how answers are written.
 //!
 //! Two that back ends already call: [`centrifugo`]'s and [`goim`]'s. Nothing here waits; carrying a
-//! call out is the business of [`crate::io::api`].
+//! call out is the business of `io::api`.
 
 pub mod centrifugo;
 pub mod goim;

@@ -1,6 +1,6 @@
 //! The store on disk: opening it without believing it, loading channels, reading runs.
 //!
-//! Writing is the business of [`super::writer`] alone.
+//! Writing is the business of `io::writer` alone.
 
 use std::collections::VecDeque;
 use std::io;
