@@ -134,16 +134,7 @@ impl Configure for Config {
         );
         let key: Option<PathBuf> =
             reader.optional("tls.key", "PEM key of the TLS listeners; read again when it changes.");
-        let node = NodeFiles {
-            ca: reader.required("node.ca", "pki/ca.pem".into(), "PEM of the network's private CA."),
-            certificate: reader.required(
-                "node.certificate",
-                "pki/edge.pem".into(),
-                "PEM certificate that names this node: edge.<name>.linecast.",
-            ),
-            key: reader.required("node.key", "pki/edge.key".into(), "PEM key of this node."),
-            revoked: reader.optional("node.revoked", "PEM revocation lists of the CA."),
-        };
+        let node = NodeFiles::read(reader);
         let upstream = reader.required(
             "upstream.address",
             SocketAddr::from(([127, 0, 0, 1], 7401)),

@@ -98,16 +98,7 @@ impl Configure for Config {
                 ..Limits::default()
             },
         );
-        let node = NodeFiles {
-            ca: reader.required("node.ca", "pki/ca.pem".into(), "PEM of the network's private CA."),
-            certificate: reader.required(
-                "node.certificate",
-                "pki/origin.pem".into(),
-                "PEM certificate that names this node: origin.<name>.linecast.",
-            ),
-            key: reader.required("node.key", "pki/origin.key".into(), "PEM key of this node."),
-            revoked: reader.optional("node.revoked", "PEM revocation lists of the CA."),
-        };
+        let node = NodeFiles::read(reader);
         let access = ApiAccess {
             keys: reader.secrets("api.keys", "Keys of the HTTP APIs; any of them opens both."),
             api_open: reader.value(

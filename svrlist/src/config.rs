@@ -114,20 +114,7 @@ impl Configure for Config {
             limits,
             admin,
             line,
-            node: NodeFiles {
-                ca: reader.required(
-                    "node.ca",
-                    "pki/ca.pem".into(),
-                    "PEM of the network's private CA.",
-                ),
-                certificate: reader.required(
-                    "node.certificate",
-                    "pki/svrlist.pem".into(),
-                    "PEM certificate that names this node: svrlist.<name>.linecast.",
-                ),
-                key: reader.required("node.key", "pki/svrlist.key".into(), "PEM key of this node."),
-                revoked: reader.optional("node.revoked", "PEM revocation lists of the CA."),
-            },
+            node: NodeFiles::read(reader),
             places: Paths {
                 own: reader.optional(
                     "place.own",

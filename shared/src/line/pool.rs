@@ -194,11 +194,11 @@ fn pause(failures: u32, dice: u64) -> Duration {
 }
 
 /// How often an idle line is probed.
-pub const PING_EVERY: Duration = Duration::from_millis(500);
+pub const PING_EVERY: Duration = Duration::from_millis(200);
 /// Silence after which a line is no longer chosen: three and a half probes.
-pub const SUSPECT_AFTER: Duration = Duration::from_millis(1750);
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(700);
 /// Silence after which a line is dropped: ten probes.
-pub const DOWN_AFTER: Duration = Duration::from_secs(5);
+pub const DOWN_AFTER: Duration = Duration::from_secs(2);
 /// The first pause between attempts.
 pub const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest one: an upstream that returns is found within this.

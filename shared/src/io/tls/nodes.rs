@@ -18,6 +18,7 @@ use super::files::{Loaded, Watched};
 use super::name::{NodeName, Role};
 use super::verify::{ClientVerifier, ServerVerifier, Trust};
 use super::{TlsError, provider};
+use crate::config::{Configure, Reader};
 use crate::io::shutdown::Shutdown;
 
 /// The line protocol's ALPN name.
@@ -38,6 +39,21 @@ pub struct NodeFiles {
     pub key: PathBuf,
     /// Revocation lists of the CA, if it keeps any.
     pub revoked: Option<PathBuf>,
+}
+
+impl Configure for NodeFiles {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            ca: reader.required("node.ca", "pki/ca.pem".into(), "PEM of the network's private CA."),
+            certificate: reader.required(
+                "node.certificate",
+                "pki/node.pem".into(),
+                "PEM certificate that names this node: <role>.<name>.linecast.",
+            ),
+            key: reader.required("node.key", "pki/node.key".into(), "PEM key of this node."),
+            revoked: reader.optional("node.revoked", "PEM revocation lists of the CA."),
+        }
+    }
 }
 
 /// A node's identity and whom it trusts, read again when the files change.
