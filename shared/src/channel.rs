@@ -3,9 +3,11 @@
 //! A name has one canonical form, `namespace:rest`. goim writes the same room as
 //! `namespace://rest`; that is a *spelling*, not another channel, so that a message pushed to
 //! `live://1000` reaches those who subscribed to `live:1000`. An edge remembers the spelling its
-//! client used and answers in it.
+//! client used and answers in it. Names of inboxes and reserved ones have no second spelling: what
+//! follows their mark is a user's id or a key, whatever it looks like.
 //!
-//! Invariant: a `ChannelName` is canonical, 1 to [`CHANNEL_BYTES_MAX`] bytes, without control characters.
+//! Invariant: a `ChannelName` is canonical, that is, its text parses as itself; it has 1 to
+//! [`CHANNEL_BYTES_MAX`] bytes and no control characters.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +40,9 @@ pub enum NameError {
     /// A control character, which would break logs and line-based protocols.
     #[error("a channel name must not contain control characters")]
     ControlCharacter,
+    /// Such as `live:////q`: without goim's slashes it would be another spelling of `live:q`.
+    #[error("a channel name must not have two more slashes after namespace://")]
+    Slashes,
 }
 
 /// The namespace whose options hold for users' and keys' inboxes.
@@ -48,6 +53,26 @@ pub const BROADCAST_NAMESPACE: &str = "broadcast";
 impl ChannelName {
     /// Reads a name in either spelling.
     pub fn parse(text: &str) -> Result<(Self, Spelling), NameError> {
+        let exact = Self::exact(text)?;
+        if exact.is_inbox() || exact.is_reserved() {
+            return Ok((exact, Spelling::Colon));
+        }
+        match text.split_once("://") {
+            Some((namespace, rest)) if !namespace.contains(':') => {
+                if rest.is_empty() {
+                    return Err(NameError::Empty);
+                }
+                if rest.starts_with("//") {
+                    return Err(NameError::Slashes);
+                }
+                Ok((Self(format!("{namespace}:{rest}").into()), Spelling::Slashes))
+            }
+            _ => Ok((exact, Spelling::Colon)),
+        }
+    }
+
+    /// A name that is spelled as it is.
+    fn exact(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
@@ -57,15 +82,7 @@ impl ChannelName {
         if text.chars().any(char::is_control) {
             return Err(NameError::ControlCharacter);
         }
-        match text.split_once("://") {
-            Some((namespace, rest)) if !namespace.contains(':') => {
-                if rest.is_empty() {
-                    return Err(NameError::Empty);
-                }
-                Ok((Self(format!("{namespace}:{rest}").into()), Spelling::Slashes))
-            }
-            _ => Ok((Self(text.into()), Spelling::Colon)),
-        }
+        Ok(Self(text.into()))
     }
 
     /// goim's room: `room` of a `kind`, such as (`live`, `1000`).
@@ -81,7 +98,7 @@ impl ChannelName {
         if user.is_empty() {
             return Err(NameError::Empty);
         }
-        Self::parse(&format!("#{user}")).map(|(name, _)| name)
+        Self::exact(&format!("#{user}"))
     }
 
     /// The inbox of one connection, by the key it logged in with.
@@ -89,7 +106,7 @@ impl ChannelName {
         if key.is_empty() {
             return Err(NameError::Empty);
         }
-        Self::parse(&format!("@key:{key}")).map(|(name, _)| name)
+        Self::exact(&format!("@key:{key}"))
     }
 
     /// The channel that every client of every edge hears.
@@ -201,16 +218,55 @@ mod tests {
         assert_eq!(ChannelName::parse(&"x".repeat(256)), Err(NameError::TooLong(256)));
         assert_eq!(ChannelName::inbox(""), Err(NameError::Empty));
         assert_eq!(ChannelName::room("live", ""), Err(NameError::Empty));
+        assert_eq!(ChannelName::parse("live:////q"), Err(NameError::Slashes));
+        assert_eq!(ChannelName::room("live", "//q"), Err(NameError::Slashes));
+        assert_eq!(name("live:///q").as_str(), "live:/q");
+    }
+
+    #[test]
+    fn users_and_keys_have_one_spelling() {
+        let inbox = ChannelName::inbox("a://b").expect("a name");
+        assert_ne!(inbox, ChannelName::inbox("a:b").expect("a name"));
+        assert_eq!(name("#a://b"), inbox);
+        let key = ChannelName::key("//x").expect("a name");
+        assert_ne!(key, ChannelName::key("x").expect("a name"));
+        assert_eq!(name("@key://x"), key);
+        assert_eq!(ChannelName::inbox("a:////b").expect("a name").as_str(), "#a:////b");
+    }
+
+    /// Names as anybody may try them, with what has a meaning in them more often than by chance.
+    fn texts() -> impl Strategy<Value = String> {
+        prop_oneof!["\\PC{1,40}", "[a:/#@$]{1,8}", "(#|@key|@all|\\$?live)?:?/{0,5}[a:/]{0,4}"]
     }
 
     proptest! {
         #[test]
-        fn what_parses_spells_back(text in "\\PC{1,40}") {
+        fn what_parses_spells_back(text in texts()) {
             if let Ok((name, spelling)) = ChannelName::parse(&text) {
                 prop_assert_eq!(name.spelled(spelling), text);
-                let again = ChannelName::parse(name.as_str()).expect("canonical names parse");
-                if again.1 == Spelling::Colon {
-                    prop_assert_eq!(again.0, name);
+            }
+        }
+
+        #[test]
+        fn every_name_parses_as_itself(text in texts(), kind in texts()) {
+            let made = [
+                ChannelName::parse(&text).map(|(name, _)| name),
+                ChannelName::room(&kind, &text),
+                ChannelName::inbox(&text),
+                ChannelName::key(&text),
+                Ok(ChannelName::broadcast()),
+            ];
+            for name in made.into_iter().flatten() {
+                prop_assert_eq!(ChannelName::parse(name.as_str()), Ok((name, Spelling::Colon)));
+            }
+        }
+
+        #[test]
+        fn other_users_and_keys_have_other_names(one in texts(), other in texts()) {
+            prop_assume!(one != other);
+            for make in [ChannelName::inbox, ChannelName::key] {
+                if let Ok(name) = make(&one) {
+                    prop_assert_ne!(make(&other), Ok(name));
                 }
             }
         }
