@@ -9,6 +9,7 @@ use shared::config::{Configure, Reader};
 use shared::io::admin;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
+use shared::limits::PULLS_MAX;
 
 use crate::hub::SHARDS_MAX;
 use crate::{centrifuge, goim, token, upgrade};
@@ -32,6 +33,8 @@ pub struct Config {
     pub line_local: SocketAddr,
     /// How long a pull outlives its last reader.
     pub linger: Duration,
+    /// Channels pulled at once.
+    pub channels_max: usize,
     /// How long an uplink request may take.
     pub request_timeout: Duration,
     /// The svrlists that are reported to.
@@ -108,6 +111,10 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     /// From accept to the first frame that says who the client is: TLS, HTTP head and all.
     pub handshake_timeout: Duration,
+    /// Subscriptions and requests of one connection per second, after a burst.
+    pub asks_per_second: u32,
+    /// How many of them may come at once.
+    pub asks_burst: u32,
     /// How long a client may take nothing of what is written to it.
     pub write_stall: Duration,
     /// Send buffer of a client's socket in the kernel; 0 leaves it to the system.
@@ -155,6 +162,12 @@ impl Configure for Config {
                 Duration::from_secs(30),
                 Duration::ZERO..=Duration::from_secs(3600),
                 "How long a channel is still pulled after its last reader left.",
+            ),
+            channels_max: reader.ranged(
+                "upstream.channels_max",
+                200_000,
+                16..=PULLS_MAX,
+                "Channels pulled at once, inboxes of users included; beyond it new ones are refused.",
             ),
             request_timeout: reader.ranged(
                 "upstream.request_timeout",
@@ -272,6 +285,19 @@ impl Configure for Limits {
                 Duration::from_secs(10),
                 Duration::from_millis(100)..=Duration::from_secs(120),
                 "From accepting a connection until its TLS handshake and HTTP head are complete.",
+            ),
+            asks_per_second: reader.ranged(
+                "limits.asks_per_second",
+                50,
+                1..=1_000_000,
+                "Subscriptions and requests that one connection may make per second, after a burst.",
+            ),
+            asks_burst: reader.ranged(
+                "limits.asks_burst",
+                600,
+                1..=1_000_000,
+                "Subscriptions and requests that one connection may make at once; a client that \
+                 reconnects subscribes to all its channels in one go.",
             ),
             write_stall: reader.ranged(
                 "limits.write_stall",

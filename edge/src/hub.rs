@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use shared::channel::ChannelName;
-use shared::limits::{PULL_CREDIT_MESSAGES, SNAPSHOT_ENTRIES_MAX};
+use shared::limits::{CONTROL_BYTES_MAX, PULL_CREDIT_MESSAGES, SNAPSHOT_ENTRIES_MAX};
 use shared::message::{ClientInfo, Message, Position};
 use shared::namespace::{Namespaces, Options};
 use shared::ring::{Cursor, Ring};
@@ -27,13 +28,26 @@ use crate::form::Item;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u8);
 
-/// What the hub tells a shard about channels.
+/// Names one joining of a channel by a shard, so that news of an earlier one is not taken for its.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JoinId(pub u64);
+
+/// What the hub tells a shard about a channel it joined.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The joining that it answers.
+    pub join: JoinId,
+    /// What there is to tell.
+    pub news: News,
+}
+
+/// What happens to a channel.
 #[derive(Clone, Debug)]
 pub enum News {
     /// The channel can be read: its position, and the tail that leads up to it.
     Open {
-        /// The channel.
-        channel: ChannelName,
         /// The last position.
         position: Position,
         /// Whether clients may see offsets.
@@ -42,23 +56,11 @@ pub enum News {
         tail: Vec<Arc<Message>>,
     },
     /// New items, in order.
-    Items {
-        /// The channel.
-        channel: ChannelName,
-        /// The items.
-        items: Arc<[Item]>,
-    },
+    Items(Arc<[Item]>),
     /// Messages are missing; the channel goes on after `position`.
-    Gap {
-        /// The channel.
-        channel: ChannelName,
-        /// Where it goes on.
-        position: Position,
-    },
+    Gap(Position),
     /// The channel cannot be read.
     Refused {
-        /// The channel.
-        channel: ChannelName,
         /// A Centrifuge error code.
         code: u32,
         /// For the client.
@@ -67,12 +69,7 @@ pub enum News {
         temporary: bool,
     },
     /// Clients of a room over all edges.
-    Total {
-        /// The room.
-        channel: ChannelName,
-        /// How many.
-        count: u32,
-    },
+    Total(u32),
 }
 
 /// What the shell must do.
@@ -81,7 +78,7 @@ pub enum Action {
     /// Send on the control stream.
     Up(Box<up::Kind>),
     /// Tell a shard.
-    Tell(ShardId, News),
+    Tell(ShardId, Notice),
 }
 
 /// How much went other than planned; read by metrics.
@@ -106,7 +103,8 @@ struct Channel {
     ring: Option<Ring<Arc<Message>>>,
     /// Shards are told `Open` once the ring has reached this offset.
     catching_up: Option<u64>,
-    shards: BTreeSet<ShardId>,
+    /// Who reads, and since which joining.
+    shards: BTreeMap<ShardId, JoinId>,
     /// Messages taken since credit was last granted.
     consumed: u32,
     timer: Option<Instant>,
@@ -126,6 +124,7 @@ impl Channel {
 pub struct Hub {
     namespaces: Arc<Namespaces>,
     linger: Duration,
+    channels_max: usize,
     line_up: bool,
     channels: HashMap<ChannelName, Channel>,
     pulls: HashMap<u64, ChannelName>,
@@ -143,11 +142,13 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub without a line. Pulls stay open for `linger` after their last reader left.
-    pub fn new(linger: Duration, now: Instant) -> Self {
+    /// A hub without a line. Pulls stay open for `linger` after their last reader left; beyond
+    /// `channels_max` new channels are refused.
+    pub fn new(linger: Duration, channels_max: usize, now: Instant) -> Self {
         let mut hub = Self {
             namespaces: Arc::new(Namespaces::default()),
             linger,
+            channels_max,
             line_up: false,
             channels: HashMap::new(),
             pulls: HashMap::new(),
@@ -199,19 +200,29 @@ impl Hub {
     pub fn handle_join(
         &mut self,
         shard: ShardId,
+        join: JoinId,
         name: ChannelName,
         from: Option<Cursor>,
         now: Instant,
     ) {
         if let Some(channel) = self.channels.get_mut(&name) {
-            channel.shards.insert(shard);
+            channel.shards.insert(shard, join);
             if channel.is_open() {
                 self.set_timer(&name, None);
                 self.tell_open(&name, shard);
+            } else {
+                self.set_timer(&name, Some(now + JOIN_TIMEOUT));
             }
             return;
         }
-        let channel = Channel { from, shards: [shard].into(), ..Channel::default() };
+        if self.channels.len() >= self.channels_max {
+            self.counts.refusals += 1;
+            let message = "this edge pulls as many channels as it can".to_owned();
+            let news = News::Refused { code: 106, message, temporary: true };
+            let notice = Notice { channel: name, join, news };
+            return self.actions.push_back(Action::Tell(shard, notice));
+        }
+        let channel = Channel { from, shards: [(shard, join)].into(), ..Channel::default() };
         self.channels.insert(name.clone(), channel);
         self.set_timer(&name, Some(now + JOIN_TIMEOUT));
         if self.line_up
@@ -222,9 +233,11 @@ impl Hub {
     }
 
     /// A shard has no reader of the channel any more.
-    pub fn handle_leave(&mut self, shard: ShardId, name: &ChannelName, now: Instant) {
+    pub fn handle_leave(&mut self, shard: ShardId, join: JoinId, name: &ChannelName, now: Instant) {
         let Some(channel) = self.channels.get_mut(name) else { return };
-        channel.shards.remove(&shard);
+        if channel.shards.get(&shard) == Some(&join) {
+            channel.shards.remove(&shard);
+        }
         if channel.shards.is_empty() && !channel.kept_warm {
             let at = now + self.linger;
             self.set_timer(name, Some(at));
@@ -235,7 +248,8 @@ impl Hub {
     pub fn handle_count(&mut self, shard: ShardId, name: &ChannelName, count: u32) {
         let Some(channel) = self.channels.get_mut(name) else { return };
         let before = channel.counts.insert(shard, count).unwrap_or(0);
-        if before != count && !name.is_inbox() {
+        let concerns_others = !name.is_inbox() && (!name.is_reserved() || channel.kept_warm);
+        if before != count && concerns_others {
             self.counted.insert(name.clone());
         }
     }
@@ -265,7 +279,7 @@ impl Hub {
     }
 
     /// Frames of the live stream, in order.
-    pub fn handle_frames(&mut self, frames: impl IntoIterator<Item = Frame>) {
+    pub fn handle_frames(&mut self, frames: impl IntoIterator<Item = Frame>, now: Instant) {
         let mut fresh: BTreeMap<ChannelName, Vec<Item>> = BTreeMap::new();
         let mut grants = Vec::new();
         for frame in frames {
@@ -286,10 +300,10 @@ impl Hub {
                     self.tell_items(std::mem::take(&mut fresh));
                     self.handle_opened(&name, Cursor { epoch, next }, top);
                 }
-                Frame::Refused { pull, code, reason } => {
+                Frame::Refused { pull, code, temporary, reason } => {
                     let Some(name) = self.pulls.get(&pull).cloned() else { continue };
                     tracing::info!(channel = %name, code, reason, "the upstream refused a pull");
-                    self.refuse(&name, code, &reason, false);
+                    self.refuse(&name, code, &reason, temporary, now);
                 }
                 Frame::Presence { pull, joined, info } => {
                     let Some(name) = self.pulls.get(&pull) else { continue };
@@ -310,10 +324,7 @@ impl Hub {
             let Ok((name, _)) = ChannelName::parse(&room.channel) else { continue };
             let Some(channel) = self.channels.get_mut(&name) else { continue };
             channel.total = Some(room.count);
-            for shard in &channel.shards {
-                let news = News::Total { channel: name.clone(), count: room.count };
-                self.actions.push_back(Action::Tell(*shard, news));
-            }
+            tell_all(&mut self.actions, channel, &name, &News::Total(room.count));
         }
     }
 
@@ -326,8 +337,10 @@ impl Hub {
             let Some(channel) = self.channels.get_mut(&name) else { continue };
             channel.timer = None;
             if !channel.shards.is_empty() && !channel.is_open() {
-                self.refuse(&name, 100, "the upstream does not answer", true);
-            } else if channel.shards.is_empty() && !channel.kept_warm {
+                self.refuse(&name, 100, "the upstream does not answer", true, now);
+            } else if channel.kept_warm {
+                self.pull_if_not(&name);
+            } else if channel.shards.is_empty() {
                 self.close(&name);
             }
         }
@@ -348,8 +361,8 @@ impl Hub {
     pub fn poll_action(&mut self) -> Option<Action> {
         if !self.presence_changes.is_empty() {
             let changes = std::mem::take(&mut self.presence_changes);
-            for piece in changes.chunks(SNAPSHOT_ENTRIES_MAX) {
-                self.send_presence(piece.to_vec(), false);
+            for piece in pieces(changes) {
+                self.send_presence(piece, false);
             }
         }
         self.actions.pop_front()
@@ -395,10 +408,7 @@ impl Hub {
         if was_open {
             self.counts.gaps += 1;
             tracing::warn!(channel = %name, epoch = %start.epoch, next = start.next, "gap");
-            for shard in &channel.shards {
-                let news = News::Gap { channel: name.clone(), position };
-                self.actions.push_back(Action::Tell(*shard, news));
-            }
+            tell_all(&mut self.actions, channel, name, &News::Gap(position));
         } else if top > position.offset {
             channel.catching_up = Some(top);
         } else {
@@ -483,23 +493,46 @@ impl Hub {
         self.channels.remove(name);
     }
 
-    fn refuse(&mut self, name: &ChannelName, code: u32, message: &str, temporary: bool) {
+    fn refuse(
+        &mut self,
+        name: &ChannelName,
+        code: u32,
+        message: &str,
+        temporary: bool,
+        now: Instant,
+    ) {
         let Some(channel) = self.channels.get_mut(name) else { return };
         self.counts.refusals += 1;
-        for shard in std::mem::take(&mut channel.shards) {
-            let message = message.to_owned();
-            let news = News::Refused { channel: name.clone(), code, message, temporary };
-            self.actions.push_back(Action::Tell(shard, news));
-        }
-        if !channel.kept_warm {
+        self.counted.insert(name.clone());
+        let news = News::Refused { code, message: message.to_owned(), temporary };
+        tell_all(&mut self.actions, channel, name, &news);
+        channel.shards.clear();
+        channel.counts.clear();
+        if channel.kept_warm {
+            channel.ring = None;
+            channel.catching_up = None;
+            self.close_pull(name);
+            self.set_timer(name, Some(now + WARM_RETRY));
+        } else {
             self.close(name);
+        }
+    }
+
+    /// Opens the pull of a channel that has none.
+    fn pull_if_not(&mut self, name: &ChannelName) {
+        let has_pull = self.channels.get(name).is_some_and(|channel| channel.pull.is_some());
+        if self.line_up
+            && !has_pull
+            && let Some(open) = self.open_pull(name)
+        {
+            self.up(up::Kind::Open(control::OpenPulls { pulls: vec![open] }));
         }
     }
 
     fn tell_all_open(&mut self, name: &ChannelName) {
         self.set_timer(name, None);
         let Some(channel) = self.channels.get(name) else { return };
-        for shard in channel.shards.clone() {
+        for shard in channel.shards.keys().copied().collect::<Vec<_>>() {
             self.tell_open(name, shard);
         }
     }
@@ -507,28 +540,20 @@ impl Hub {
     fn tell_open(&mut self, name: &ChannelName, shard: ShardId) {
         let Some(channel) = self.channels.get(name) else { return };
         let Some(ring) = channel.ring.as_ref() else { return };
+        let Some(join) = channel.shards.get(&shard).copied() else { return };
         let offsets = self.namespaces.options(name).is_some_and(Options::recovers);
-        let open = News::Open {
-            channel: name.clone(),
-            position: ring.top(),
-            offsets,
-            tail: ring.iter().cloned().collect(),
-        };
-        self.actions.push_back(Action::Tell(shard, open));
-        if let Some(count) = channel.total {
-            let news = News::Total { channel: name.clone(), count };
-            self.actions.push_back(Action::Tell(shard, news));
+        let tail = ring.iter().cloned().collect();
+        let open = News::Open { position: ring.top(), offsets, tail };
+        for news in [Some(open), channel.total.map(News::Total)].into_iter().flatten() {
+            let notice = Notice { channel: name.clone(), join, news };
+            self.actions.push_back(Action::Tell(shard, notice));
         }
     }
 
     fn tell_items(&mut self, fresh: BTreeMap<ChannelName, Vec<Item>>) {
         for (name, items) in fresh {
             let Some(channel) = self.channels.get(&name) else { continue };
-            let items: Arc<[Item]> = items.into();
-            for shard in &channel.shards {
-                let news = News::Items { channel: name.clone(), items: Arc::clone(&items) };
-                self.actions.push_back(Action::Tell(*shard, news));
-            }
+            tell_all(&mut self.actions, channel, &name, &News::Items(items.into()));
         }
     }
 
@@ -540,10 +565,10 @@ impl Hub {
                 clients.values().map(move |info| presence_change(name, true, info))
             })
             .collect();
-        let mut pieces = everyone.chunks(SNAPSHOT_ENTRIES_MAX);
-        self.send_presence(pieces.next().unwrap_or_default().to_vec(), true);
+        let mut pieces = pieces(everyone).into_iter();
+        self.send_presence(pieces.next().unwrap_or_default(), true);
         for piece in pieces {
-            self.send_presence(piece.to_vec(), false);
+            self.send_presence(piece, false);
         }
     }
 
@@ -606,6 +631,34 @@ impl Hub {
     }
 }
 
+/// Tells every shard that reads a channel.
+fn tell_all(actions: &mut VecDeque<Action>, channel: &Channel, name: &ChannelName, news: &News) {
+    for (shard, join) in &channel.shards {
+        let notice = Notice { channel: name.clone(), join: *join, news: news.clone() };
+        actions.push_back(Action::Tell(*shard, notice));
+    }
+}
+
+/// Cuts changes into pieces that fit a control message.
+fn pieces(changes: Vec<control::PresenceChange>) -> Vec<Vec<control::PresenceChange>> {
+    let mut pieces: Vec<Vec<_>> = Vec::new();
+    let mut bytes = 0;
+    for change in changes {
+        let length = change.encoded_len();
+        match pieces.last_mut() {
+            Some(piece) if piece.len() < SNAPSHOT_ENTRIES_MAX && bytes + length <= PIECE_BYTES => {
+                piece.push(change);
+            }
+            _ => {
+                bytes = 0;
+                pieces.push(vec![change]);
+            }
+        }
+        bytes += length;
+    }
+    pieces
+}
+
 enum Taken {
     /// In order: for the shards.
     Live(Item),
@@ -629,6 +682,10 @@ fn presence_change(name: &ChannelName, joined: bool, info: &ClientInfo) -> contr
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often changed online counts are told to the upstream.
 pub const ONLINE_EVERY: Duration = Duration::from_secs(1);
+/// How soon a channel that is always pulled is tried again after a refusal.
+const WARM_RETRY: Duration = Duration::from_secs(1);
+/// Bytes of changes in one control message: with its entries' overhead well below what one carries.
+const PIECE_BYTES: usize = CONTROL_BYTES_MAX / 2;
 /// Shards an edge has at most.
 pub const SHARDS_MAX: usize = 128;
 

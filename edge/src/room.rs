@@ -20,6 +20,7 @@ use shared::ring::{Bounds, Cursor, Read, Ring};
 use slab::Slab;
 
 use crate::form::{Form, Item};
+use crate::hub::JoinId;
 use crate::session::{AskId, Recover, Subscribed};
 
 /// Names a connection of a shard; never reused while the shard lives.
@@ -86,6 +87,7 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct Room {
     channel: ChannelName,
+    join: JoinId,
     offsets: bool,
     ring: Option<Ring<Arc<Message>>>,
     streams: Vec<Stream>,
@@ -131,10 +133,11 @@ pub struct Written {
 }
 
 impl Room {
-    /// A room that waits for its channel to open.
-    pub fn new(channel: ChannelName) -> Self {
+    /// A room that waits for its channel to open, which it joined as `join`.
+    pub fn new(channel: ChannelName, join: JoinId) -> Self {
         Self {
             channel,
+            join,
             offsets: false,
             ring: None,
             streams: Vec::new(),
@@ -150,6 +153,11 @@ impl Room {
     /// The channel.
     pub fn channel(&self) -> &ChannelName {
         &self.channel
+    }
+
+    /// The joining that its news answer.
+    pub fn join(&self) -> JoinId {
+        self.join
     }
 
     /// Clients in the room: over all edges as far as known, at least those here.
@@ -268,7 +276,7 @@ impl Room {
             .iter()
             .filter_map(|waiting| waiting.recover)
             .map(|recover| recover.offset)
-            .filter(|offset| offset + 1 < ring.oldest().next)
+            .filter(|offset| *offset < ring.oldest().next - 1) // offsets count from 1
             .min()?;
         self.fetching = true;
         Some(Position { epoch: ring.top().epoch, offset: oldest })
@@ -294,7 +302,7 @@ impl Room {
             }
             None => {
                 let oldest = ring.oldest().next;
-                let in_vain = |w: &mut Waiting| w.recover.is_some_and(|r| r.offset + 1 < oldest);
+                let in_vain = |w: &mut Waiting| w.recover.is_some_and(|r| r.offset < oldest - 1);
                 self.waiting.extract_if(.., in_vain).collect()
             }
         }

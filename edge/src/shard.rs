@@ -14,7 +14,7 @@ use shared::ring::Cursor;
 use shared::wire::control;
 use slab::Slab;
 
-use crate::hub::News;
+use crate::hub::{JoinId, News, Notice};
 use crate::room::{Admission, ConnectionId, Room, Seat, Segment, Swept, Waiting, Written};
 use crate::session::{Answer, Ask, AskId, Close, Identity, Lost};
 
@@ -35,9 +35,9 @@ pub enum Event {
 #[derive(Clone, Debug)]
 pub enum ToHub {
     /// Somebody wants to read a channel, the first one from here.
-    Join(ChannelName, Option<Cursor>),
+    Join(ChannelName, JoinId, Option<Cursor>),
     /// Nobody reads it any more.
-    Leave(ChannelName),
+    Leave(ChannelName, JoinId),
     /// So many clients are in it.
     Count(ChannelName, u32),
     /// A client came or left.
@@ -46,13 +46,17 @@ pub enum ToHub {
     Request(ConnectionId, AskId, control::request::Kind),
     /// Messages after a position; the answer comes by [`Shard::handle_older`].
     Older(ChannelName, Position),
-    /// A connection logged in with this key: others that have it must end.
-    KeyTaken(String),
+    /// A connection logged in with this key: one elsewhere that has it must end.
+    KeyTaken(String, ConnectionId),
+    /// It ended and with it its claim to the key.
+    KeyFree(String, ConnectionId),
 }
 
 #[derive(Debug)]
 struct Client {
     serial: u64,
+    /// Its connection is being ended: it is counted, and nothing else.
+    retired: bool,
     identity: Identity,
     subscriptions: Vec<Subscription>,
     accepted: Option<BTreeSet<i32>>,
@@ -74,10 +78,13 @@ pub struct Shard {
     rooms: Slab<Room>,
     by_name: HashMap<ChannelName, usize>,
     by_key: HashMap<String, ConnectionId>,
+    joins: u64,
     counted: BTreeSet<usize>,
     unswept: BTreeSet<usize>,
-    /// Rooms whose paced messages wait for the next tick.
-    paced: BTreeSet<usize>,
+    /// Rooms to be swept again at the next tick: a paced message waits, or a member is behind.
+    later: BTreeSet<usize>,
+    /// Rooms where somebody waits for messages.
+    expecting: BTreeSet<usize>,
     events: VecDeque<Event>,
     pace: Pace,
 }
@@ -89,6 +96,7 @@ impl Shard {
         let serial = self.serial_next;
         let slot = self.clients.insert(Client {
             serial,
+            retired: false,
             identity: Identity::default(),
             subscriptions: Vec::new(),
             accepted: None,
@@ -96,19 +104,29 @@ impl Shard {
         ConnectionId { slot, serial }
     }
 
-    /// A connection went.
-    pub fn disconnect(&mut self, id: ConnectionId) {
-        if self.client(id).is_none() {
-            return;
-        }
-        let client = self.clients.remove(id.slot);
-        for subscription in client.subscriptions {
+    /// A connection is being ended: its seats and its key are free, and nothing reaches it any more.
+    /// Its id stays taken until [`Shard::disconnect`].
+    pub fn retire(&mut self, id: ConnectionId) {
+        let Some(client) = self.client_mut(id) else { return };
+        client.retired = true;
+        let subscriptions = std::mem::take(&mut client.subscriptions);
+        let key = std::mem::take(&mut client.identity).key;
+        for subscription in subscriptions {
             self.give_up(id, subscription);
         }
-        if let Some(key) = client.identity.key
+        if let Some(key) = key
             && self.by_key.get(&key) == Some(&id)
         {
             self.by_key.remove(&key);
+            self.events.push_back(Event::Hub(ToHub::KeyFree(key, id)));
+        }
+    }
+
+    /// A connection went.
+    pub fn disconnect(&mut self, id: ConnectionId) {
+        self.retire(id);
+        if self.clients.get(id.slot).is_some_and(|client| client.serial == id.serial) {
+            self.clients.remove(id.slot);
         }
     }
 
@@ -157,28 +175,29 @@ impl Shard {
     }
 
     /// The hub tells of a channel.
-    pub fn handle_news(&mut self, news: News, now: Instant) {
+    pub fn handle_notice(&mut self, notice: Notice, now: Instant) {
+        let Notice { channel, join, news } = notice;
+        let Some(room) = self.room(&channel).filter(|room| self.rooms[*room].join() == join) else {
+            return; // of a joining that is over
+        };
         match news {
-            News::Open { channel, position, offsets, tail } => {
-                let Some(room) = self.room(&channel) else { return };
+            News::Open { position, offsets, tail } => {
                 self.rooms[room].handle_open(position, offsets, tail);
                 self.admit_waiting(room, now);
             }
-            News::Items { channel, items } => {
-                let Some(room) = self.room(&channel) else { return };
+            News::Items(items) => {
                 if self.rooms[room].handle_items(&items) {
                     self.unswept.insert(room);
                 }
                 self.admit_waiting(room, now);
             }
-            News::Gap { channel, position } => {
-                let Some(room) = self.room(&channel) else { return };
+            News::Gap(position) => {
                 let lost = self.rooms[room].handle_gap(position);
                 self.lose(room, lost);
                 self.admit_waiting(room, now);
             }
-            News::Refused { channel, code, message, temporary } => {
-                let Some(room) = self.by_name.remove(&channel) else { return };
+            News::Refused { code, message, temporary } => {
+                self.by_name.remove(&channel);
                 let lost = self.rooms[room].vacate();
                 self.lose(room, lost);
                 for waiting in self.rooms[room].drain_waiting() {
@@ -187,11 +206,7 @@ impl Shard {
                 }
                 self.remove_room(room);
             }
-            News::Total { channel, count } => {
-                if let Some(room) = self.room(&channel) {
-                    self.rooms[room].handle_total(count);
-                }
-            }
+            News::Total(count) => self.rooms[room].handle_total(count),
         }
     }
 
@@ -209,11 +224,13 @@ impl Shard {
             self.fail(room, &waiting, Answer::Failed { code: 100, message, temporary: true });
         }
         self.admit_waiting(room, now);
+        self.leave_if_empty(room);
     }
 
-    /// A connection of another shard logged in with `key`.
-    pub fn handle_key_taken(&mut self, key: &str) {
-        if let Some(old) = self.by_key.remove(key) {
+    /// A connection of another shard logged in with the `key` that `old` had.
+    pub fn handle_key_taken(&mut self, key: &str, old: ConnectionId) {
+        if self.by_key.get(key) == Some(&old) {
+            self.by_key.remove(key);
             self.events.push_back(Event::Close(old, replaced()));
         }
     }
@@ -228,7 +245,7 @@ impl Shard {
         };
         self.clients
             .iter()
-            .filter(|(_, client)| matches(&client.identity))
+            .filter(|(_, client)| !client.retired && matches(&client.identity))
             .map(|(slot, client)| ConnectionId { slot, serial: client.serial })
             .collect()
     }
@@ -250,17 +267,13 @@ impl Shard {
             let count = ToHub::Count(room.channel().clone(), room.members());
             self.events.push_back(Event::Hub(count));
         }
-        let waiting: Vec<usize> = self
-            .rooms
-            .iter()
-            .filter(|(_, room)| room.has_waiting() && room.is_open())
-            .map(|(index, _)| index)
-            .collect();
-        for room in waiting {
-            self.admit_waiting(room, now);
+        for room in std::mem::take(&mut self.expecting) {
+            if self.rooms.get(room).is_some_and(|room| room.has_waiting() && room.is_open()) {
+                self.admit_waiting(room, now);
+            }
         }
         self.pace.handle_tick(now);
-        self.unswept.append(&mut self.paced);
+        self.unswept.append(&mut self.later);
     }
 
     /// What the world must do next, in order.
@@ -296,8 +309,8 @@ impl Shard {
             return;
         };
         let Swept { lost, behind } = swept;
-        if behind && self.pace.is_holding() {
-            self.paced.insert(room);
+        if behind {
+            self.later.insert(room);
         }
         self.lose(room, lost);
     }
@@ -312,7 +325,9 @@ impl Shard {
             &mut dyn Iterator<Item = &Segment>,
         ) -> Written,
     ) {
-        let Some(client) = self.clients.get(id.slot).filter(|c| c.serial == id.serial) else {
+        let Some(client) =
+            self.clients.get(id.slot).filter(|c| c.serial == id.serial && !c.retired)
+        else {
             return;
         };
         let mut lost = Vec::new();
@@ -327,6 +342,9 @@ impl Shard {
             });
             match offered {
                 Some(Written { more: false, .. }) => break,
+                Some(_) if self.pace.take_held() => {
+                    self.later.insert(subscription.room);
+                }
                 Some(_) => {}
                 None => lost.push(subscription.room),
             }
@@ -343,7 +361,7 @@ impl Shard {
             {
                 self.events.push_back(Event::Close(old, replaced()));
             }
-            self.events.push_back(Event::Hub(ToHub::KeyTaken(key)));
+            self.events.push_back(Event::Hub(ToHub::KeyTaken(key, id)));
         }
         if let Some(client) = self.client_mut(id) {
             client.identity = identity;
@@ -364,12 +382,14 @@ impl Shard {
         let room = match self.by_name.get(&channel) {
             Some(room) => *room,
             None => {
-                let room = self.rooms.insert(Room::new(channel.clone()));
+                self.joins += 1;
+                let join = JoinId(self.joins);
+                let room = self.rooms.insert(Room::new(channel.clone(), join));
                 self.by_name.insert(channel.clone(), room);
                 let from = waiting.recover.and_then(|recover| {
-                    Some(Cursor { epoch: recover.epoch?, next: recover.offset + 1 })
+                    Some(Cursor { epoch: recover.epoch?, next: recover.offset.checked_add(1)? })
                 });
-                self.events.push_back(Event::Hub(ToHub::Join(channel, from)));
+                self.events.push_back(Event::Hub(ToHub::Join(channel, join, from)));
                 room
             }
         };
@@ -402,6 +422,7 @@ impl Shard {
     fn admit(&mut self, room: usize, waiting: Waiting, now: Instant) {
         let (id, ask) = (waiting.connection, waiting.id);
         let Admission::Seated(seat, subscribed) = self.rooms[room].admit(waiting, now) else {
+            self.expecting.insert(room);
             return;
         };
         self.counted.insert(room);
@@ -479,7 +500,8 @@ impl Shard {
         // A refused channel has left the hub already.
         if self.by_name.remove(&channel).is_some() {
             self.events.push_back(Event::Hub(ToHub::Count(channel.clone(), 0)));
-            self.events.push_back(Event::Hub(ToHub::Leave(channel)));
+            let join = self.rooms[room].join();
+            self.events.push_back(Event::Hub(ToHub::Leave(channel, join)));
             self.remove_room(room);
         }
     }
@@ -488,7 +510,8 @@ impl Shard {
         self.rooms.try_remove(room);
         self.counted.remove(&room);
         self.unswept.remove(&room);
-        self.paced.remove(&room);
+        self.later.remove(&room);
+        self.expecting.remove(&room);
     }
 
     fn room(&self, name: &ChannelName) -> Option<usize> {
@@ -496,11 +519,12 @@ impl Shard {
     }
 
     fn client(&self, id: ConnectionId) -> Option<&Client> {
-        self.clients.get(id.slot).filter(|client| client.serial == id.serial)
+        self.clients.get(id.slot).filter(|client| client.serial == id.serial && !client.retired)
     }
 
     fn client_mut(&mut self, id: ConnectionId) -> Option<&mut Client> {
-        self.clients.get_mut(id.slot).filter(|client| client.serial == id.serial)
+        let client = self.clients.get_mut(id.slot)?;
+        (client.serial == id.serial && !client.retired).then_some(client)
     }
 }
 
@@ -518,9 +542,10 @@ fn replaced() -> Close {
 struct Pace {
     last: Option<Instant>,
     elapsed: Duration,
-    /// Paced writes made since the last tick, and whether one was held back.
+    /// Paced writes made since the last tick.
     spent: f64,
-    holding: bool,
+    /// Whether one was held back.
+    held: bool,
 }
 
 impl Pace {
@@ -529,11 +554,11 @@ impl Pace {
         self.elapsed = since.min(4 * TICK);
         self.last = Some(now);
         self.spent = 0.0;
-        self.holding = false;
     }
 
-    fn is_holding(&self) -> bool {
-        self.holding
+    /// Whether a write was held back since this was last asked.
+    fn take_held(&mut self) -> bool {
+        std::mem::take(&mut self.held)
     }
 
     /// Writes segments up to the first paced one that must wait. `share` is this shard's part of
@@ -558,7 +583,7 @@ impl Pace {
             true
         });
         let written = write(&mut allowed);
-        self.holding |= held;
+        self.held |= held;
         written
     }
 }

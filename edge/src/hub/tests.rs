@@ -33,19 +33,22 @@ fn drain(hub: &mut Hub) -> Vec<Action> {
 
 /// A hub with a line, and whatever it said about that out of the way.
 fn connected(start: Instant) -> Hub {
-    let mut hub = Hub::new(Duration::from_secs(30), start);
+    let mut hub = Hub::new(Duration::from_secs(30), 100, start);
     hub.handle_line_up(namespaces());
     drain(&mut hub);
     hub
 }
 
+fn open_of(action: &Action) -> Option<&Vec<control::OpenPull>> {
+    let Action::Up(kind) = action else { return None };
+    let up::Kind::Open(open) = &**kind else { return None };
+    Some(&open.pulls)
+}
+
+/// The pulls that are opened, but for the broadcast.
 fn opens(actions: &[Action]) -> Vec<&control::OpenPull> {
-    fn open(action: &Action) -> Option<&Vec<control::OpenPull>> {
-        let Action::Up(kind) = action else { return None };
-        let up::Kind::Open(open) = &**kind else { return None };
-        Some(&open.pulls)
-    }
-    actions.iter().filter_map(open).flatten().filter(|open| open.channel != "@all").collect()
+    let all = actions.iter().filter_map(open_of).flatten();
+    all.filter(|open| open.channel != "@all").collect()
 }
 
 /// What a shard was told, in short.
@@ -53,23 +56,23 @@ fn told(actions: Vec<Action>, to: ShardId) -> Vec<String> {
     actions
         .into_iter()
         .filter_map(|action| match action {
-            Action::Tell(shard, news) if shard == to => Some(news),
+            Action::Tell(shard, notice) if shard == to => Some(notice.news),
             _ => None,
         })
         .map(|news| match news {
             News::Open { position, tail, .. } => {
                 format!("open at {} with {}", position.offset, tail.len())
             }
-            News::Items { items, .. } => {
+            News::Items(items) => {
                 let offsets = items.iter().map(|item| match item {
                     Item::Message(message) => message.offset.to_string(),
                     Item::Presence { info, .. } => info.client.clone(),
                 });
                 format!("items {}", offsets.collect::<Vec<_>>().join(" "))
             }
-            News::Gap { position, .. } => format!("gap to {}", position.offset),
+            News::Gap(position) => format!("gap to {}", position.offset),
             News::Refused { code, temporary, .. } => format!("refused {code} {temporary}"),
-            News::Total { count, .. } => format!("total {count}"),
+            News::Total(count) => format!("total {count}"),
         })
         .collect()
 }
@@ -78,24 +81,24 @@ fn told(actions: Vec<Action>, to: ShardId) -> Vec<String> {
 fn many_joins_make_one_pull() {
     let start = now();
     let mut hub = connected(start);
-    hub.handle_join(SHARD, room(), None, start);
-    hub.handle_join(OTHER, room(), None, start);
-    hub.handle_join(OTHER, room(), None, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
+    hub.handle_join(OTHER, JoinId(1), room(), None, start);
+    hub.handle_join(OTHER, JoinId(1), room(), None, start);
     let actions = drain(&mut hub);
     let opens = opens(&actions);
     assert_eq!(opens.len(), 1);
     let pull = opens[0].pull;
 
-    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 2 }]);
+    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 2 }], start);
     assert!(drain(&mut hub).is_empty(), "nobody reads before the pull has caught up");
     let frame = |offset| Frame::Message { pull, epoch: epoch(7), message: message(offset) };
-    hub.handle_frames([frame(1), frame(2), frame(3)]);
+    hub.handle_frames([frame(1), frame(2), frame(3)], start);
     let actions = drain(&mut hub);
     for shard in [SHARD, OTHER] {
         assert_eq!(told(actions.clone(), shard), ["open at 2 with 2", "items 3"]);
     }
     // A shard that comes later is served from the ring, at once.
-    hub.handle_join(ShardId(2), room(), None, start);
+    hub.handle_join(ShardId(2), JoinId(1), room(), None, start);
     assert_eq!(told(drain(&mut hub), ShardId(2)), ["open at 3 with 3"]);
 }
 
@@ -103,33 +106,39 @@ fn many_joins_make_one_pull() {
 fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
     let start = now();
     let mut hub = connected(start);
-    hub.handle_join(SHARD, room(), None, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
-    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 5, top: 4 }]);
-    hub.handle_frames([Frame::Message { pull, epoch: epoch(7), message: message(5) }]);
+    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 5, top: 4 }], start);
+    hub.handle_frames([Frame::Message { pull, epoch: epoch(7), message: message(5) }], start);
     assert_eq!(told(drain(&mut hub), SHARD), ["open at 4 with 0", "items 5"]);
 
     hub.handle_line_down();
-    hub.handle_join(OTHER, room(), None, start);
+    hub.handle_join(OTHER, JoinId(1), room(), None, start);
     assert_eq!(told(drain(&mut hub), OTHER), ["open at 5 with 1"], "served while the line is away");
     hub.handle_line_up(namespaces());
     let actions = drain(&mut hub);
     let open = opens(&actions)[0];
     assert_eq!((open.epoch, open.next), (7, 6));
     let pull = open.pull;
-    hub.handle_frames([
-        Frame::Opened { pull, epoch: epoch(7), next: 6, top: 6 },
-        Frame::Message { pull, epoch: epoch(7), message: message(6) },
-    ]);
+    hub.handle_frames(
+        [
+            Frame::Opened { pull, epoch: epoch(7), next: 6, top: 6 },
+            Frame::Message { pull, epoch: epoch(7), message: message(6) },
+        ],
+        start,
+    );
     assert_eq!(told(drain(&mut hub), SHARD), ["items 6"]);
 
     hub.handle_line_down();
     hub.handle_line_up(namespaces());
     let pull = opens(&drain(&mut hub))[0].pull;
-    hub.handle_frames([
-        Frame::Opened { pull, epoch: epoch(8), next: 3, top: 3 },
-        Frame::Message { pull, epoch: epoch(8), message: message(3) },
-    ]);
+    hub.handle_frames(
+        [
+            Frame::Opened { pull, epoch: epoch(8), next: 3, top: 3 },
+            Frame::Message { pull, epoch: epoch(8), message: message(3) },
+        ],
+        start,
+    );
     assert_eq!(told(drain(&mut hub), SHARD), ["gap to 2", "items 3"]);
     assert_eq!(hub.counts().gaps, 1);
 }
@@ -138,12 +147,12 @@ fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
 fn what_does_not_follow_is_pulled_anew_and_what_came_before_is_dropped() {
     let start = now();
     let mut hub = connected(start);
-    hub.handle_join(SHARD, room(), None, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
     let frame = |pull, offset| Frame::Message { pull, epoch: epoch(7), message: message(offset) };
-    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 0 }]);
+    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
     drain(&mut hub);
-    hub.handle_frames([frame(pull, 1), frame(pull, 1), frame(pull, 3), frame(pull, 4)]);
+    hub.handle_frames([frame(pull, 1), frame(pull, 1), frame(pull, 3), frame(pull, 4)], start);
     let actions = drain(&mut hub);
     assert_eq!(told(actions.clone(), SHARD), ["items 1"]);
     assert_eq!(hub.counts().duplicates, 1);
@@ -154,21 +163,88 @@ fn what_does_not_follow_is_pulled_anew_and_what_came_before_is_dropped() {
 #[test]
 fn a_channel_that_nobody_answers_for_is_refused_in_time() {
     let start = now();
-    let mut hub = Hub::new(Duration::from_secs(30), start);
-    hub.handle_join(SHARD, room(), None, start);
+    let mut hub = Hub::new(Duration::from_secs(30), 100, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
     hub.handle_deadline(start + JOIN_TIMEOUT);
     assert_eq!(told(drain(&mut hub), SHARD), ["refused 100 true"]);
     assert_eq!(hub.channels(), 1, "only the broadcast is left");
 }
 
 #[test]
+fn a_refused_broadcast_is_tried_again() {
+    let start = now();
+    let mut hub = Hub::new(Duration::from_secs(30), 100, start);
+    hub.handle_line_up(namespaces());
+    let pulls = |actions: &[Action]| {
+        let all = actions.iter().filter_map(open_of).flatten();
+        all.filter(|open| open.channel == "@all").map(|open| open.pull).collect::<Vec<_>>()
+    };
+    let pull = pulls(&drain(&mut hub))[0];
+    hub.handle_join(SHARD, JoinId(1), ChannelName::broadcast(), None, start);
+    let (code, temporary, reason) = (106, true, "full".to_owned());
+    hub.handle_frames([Frame::Refused { pull, code, temporary, reason }], start);
+    assert_eq!(told(drain(&mut hub), SHARD), ["refused 106 true"]);
+    hub.handle_join(SHARD, JoinId(2), ChannelName::broadcast(), None, start);
+    hub.handle_deadline(start + Duration::from_secs(5));
+    assert_eq!(told(drain(&mut hub), SHARD), ["refused 100 true"], "nobody waits for ever");
+    hub.handle_deadline(start + Duration::from_secs(7));
+    assert_eq!(pulls(&drain(&mut hub)).len(), 1);
+}
+
+#[test]
+fn who_joins_again_is_answered_in_time() {
+    let start = now();
+    let mut hub = Hub::new(Duration::from_secs(30), 100, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
+    hub.handle_leave(SHARD, JoinId(1), &room(), start);
+    hub.handle_join(SHARD, JoinId(2), room(), None, start);
+    hub.handle_leave(SHARD, JoinId(1), &room(), start); // late: of the joining that is over
+    hub.handle_deadline(start + JOIN_TIMEOUT);
+    assert_eq!(told(drain(&mut hub), SHARD), ["refused 100 true"]);
+}
+
+#[test]
+fn channels_are_bounded() {
+    let start = now();
+    let mut hub = Hub::new(Duration::from_secs(30), 2, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
+    let other = ChannelName::parse("live:2").expect("a name").0;
+    hub.handle_join(SHARD, JoinId(2), other, None, start);
+    assert_eq!(told(drain(&mut hub), SHARD), ["refused 106 true"]);
+}
+
+#[test]
+fn presence_is_cut_into_pieces_that_fit() {
+    let start = now();
+    let mut hub = connected(start);
+    let info = ClientInfo { conn_info: vec![b' '; 10_000].into(), ..ClientInfo::default() };
+    for client in 0..1000 {
+        let info = ClientInfo { client: client.to_string(), ..info.clone() };
+        hub.handle_presence(&room(), true, &info);
+    }
+    let mut told = 0;
+    for action in drain(&mut hub) {
+        if let Action::Up(kind) = action
+            && let up::Kind::Presence(update) = *kind
+        {
+            assert!(update.encoded_len() <= CONTROL_BYTES_MAX);
+            told += update.changes.len();
+        }
+    }
+    assert_eq!(told, 1000);
+}
+
+#[test]
 fn a_refusal_reaches_every_shard() {
     let start = now();
     let mut hub = connected(start);
-    hub.handle_join(SHARD, room(), None, start);
-    hub.handle_join(OTHER, room(), None, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
+    hub.handle_join(OTHER, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
-    hub.handle_frames([Frame::Refused { pull, code: 102, reason: "unknown".into() }]);
+    hub.handle_frames(
+        [Frame::Refused { pull, code: 102, temporary: false, reason: "unknown".into() }],
+        start,
+    );
     let actions = drain(&mut hub);
     assert_eq!(told(actions.clone(), SHARD), ["refused 102 false"]);
     assert_eq!(told(actions, OTHER), ["refused 102 false"]);
@@ -178,17 +254,17 @@ fn a_refusal_reaches_every_shard() {
 fn a_pull_lingers_after_its_last_reader() {
     let start = now();
     let mut hub = connected(start);
-    hub.handle_join(SHARD, room(), None, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
-    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 0 }]);
-    hub.handle_leave(SHARD, &room(), start);
+    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
+    hub.handle_leave(SHARD, JoinId(1), &room(), start);
     hub.handle_deadline(start + Duration::from_secs(29));
-    hub.handle_frames([Frame::Message { pull, epoch: epoch(7), message: message(1) }]);
+    hub.handle_frames([Frame::Message { pull, epoch: epoch(7), message: message(1) }], start);
     drain(&mut hub);
-    hub.handle_join(SHARD, room(), None, start + Duration::from_secs(29));
+    hub.handle_join(SHARD, JoinId(1), room(), None, start + Duration::from_secs(29));
     assert_eq!(told(drain(&mut hub), SHARD), ["open at 1 with 1"]);
 
-    hub.handle_leave(SHARD, &room(), start + Duration::from_secs(29));
+    hub.handle_leave(SHARD, JoinId(1), &room(), start + Duration::from_secs(29));
     hub.handle_deadline(start + Duration::from_secs(59));
     let closed = |action: &Action| match action {
         Action::Up(kind) => matches!(**kind, up::Kind::Close(_)),
@@ -202,15 +278,15 @@ fn a_pull_lingers_after_its_last_reader() {
 fn credit_is_granted_as_messages_are_taken() {
     let start = now();
     let mut hub = connected(start);
-    hub.handle_join(SHARD, room(), None, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let open = opens(&drain(&mut hub))[0].clone();
-    hub.handle_frames([Frame::Opened { pull: open.pull, epoch: epoch(7), next: 1, top: 0 }]);
+    hub.handle_frames([Frame::Opened { pull: open.pull, epoch: epoch(7), next: 1, top: 0 }], start);
     let mut credit = i64::from(open.credit);
     for offset in 1..=10_000 {
         credit -= 1;
         assert!(credit >= 0, "the upstream never has to wait for a reader that keeps up");
         let message = message(offset);
-        hub.handle_frames([Frame::Message { pull: open.pull, epoch: epoch(7), message }]);
+        hub.handle_frames([Frame::Message { pull: open.pull, epoch: epoch(7), message }], start);
         for action in drain(&mut hub) {
             if let Action::Up(kind) = action
                 && let up::Kind::Credit(grant) = *kind
@@ -225,8 +301,8 @@ fn credit_is_granted_as_messages_are_taken() {
 fn counts_are_summed_over_shards_and_told_anew_with_each_line() {
     let start = now();
     let mut hub = connected(start);
-    hub.handle_join(SHARD, room(), None, start);
-    hub.handle_join(OTHER, room(), None, start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
+    hub.handle_join(OTHER, JoinId(1), room(), None, start);
     hub.handle_count(SHARD, &room(), 3);
     hub.handle_count(OTHER, &room(), 4);
     drain(&mut hub);
@@ -255,8 +331,8 @@ proptest! {
     #[test]
     fn a_shard_sees_everything_in_order(steps in proptest::collection::vec((0u8..10, 1u64..6), 1..120)) {
         let start = now();
-        let mut hub = Hub::new(Duration::from_secs(30), start);
-        hub.handle_join(SHARD, room(), None, start);
+        let mut hub = Hub::new(Duration::from_secs(30), 100, start);
+        hub.handle_join(SHARD, JoinId(1), room(), None, start);
         let mut top = 3u64; // the upstream's log has messages 1 to `top`
         let mut sent = 0u64;
         let mut pull = None;
@@ -272,7 +348,7 @@ proptest! {
                     let frames = (sent + 1..=until).map(|offset| Frame::Message {
                         pull: pull.expect("checked"), epoch: epoch(7), message: message(offset),
                     });
-                    hub.handle_frames(frames.collect::<Vec<_>>());
+                    hub.handle_frames(frames.collect::<Vec<_>>(), start);
                     sent = until;
                 }
                 _ => {}
@@ -284,21 +360,22 @@ proptest! {
                     pull = Some(open.pull);
                     let next = if open.epoch == 0 { top + 1 } else { open.next };
                     sent = next - 1;
-                    hub.handle_frames([Frame::Opened { pull: open.pull, epoch: epoch(7), next, top }]);
+                    hub.handle_frames([Frame::Opened { pull: open.pull, epoch: epoch(7), next, top }], start);
                 }
                 for action in actions {
-                    match action {
-                        Action::Tell(_, News::Open { position, .. }) => {
+                    let Action::Tell(_, notice) = action else { continue };
+                    match notice.news {
+                        News::Open { position, .. } => {
                             prop_assert!(seen.is_none());
                             seen = Some(position.offset);
                         }
-                        Action::Tell(_, News::Items { items, .. }) => for item in items.iter() {
+                        News::Items(items) => for item in items.iter() {
                             let Item::Message(message) = item else { continue };
                             prop_assert_eq!(Some(message.offset - 1), seen);
                             seen = Some(message.offset);
                         },
-                        Action::Tell(_, News::Gap { .. } | News::Refused { .. }) => prop_assert!(false),
-                        _ => {}
+                        News::Gap(_) | News::Refused { .. } => prop_assert!(false),
+                        News::Total(_) => {}
                     }
                 }
             }

@@ -56,8 +56,12 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// The protocol wants nothing from rooms to be written yet.
     pub(super) held: bool,
-    /// Since when the socket has taken nothing.
-    pub(super) stalled_since: Option<Instant>,
+    /// Since when the socket has taken nothing, and how much it had taken then.
+    stalled: Option<(Instant, u64)>,
+    /// Asks it may still make at once, and when they were counted last.
+    pub(super) asks: Tokens,
+    /// Who made it end, once that is known.
+    pub(super) ended: Option<Blame>,
     pub(super) waker: Option<Waker>,
     /// When the shard must look at it again, as registered.
     pub(super) deadline: Option<Instant>,
@@ -73,6 +77,7 @@ impl Connection {
         socket: Socket,
         peer: IpAddr,
         stage: Stage,
+        asks: Tokens,
         accepted_at: Instant,
     ) -> Self {
         Self {
@@ -87,12 +92,25 @@ impl Connection {
             tail: Bytes::new(),
             blocked: false,
             held: false,
-            stalled_since: None,
+            stalled: None,
+            asks,
+            ended: None,
             waker: None,
             deadline: None,
             accepted_at,
             dead: false,
         }
+    }
+
+    /// Whether more may be read from it: not while its protocol waits for an answer, nor while much
+    /// that it asked for is still to be written. Being behind in a room is no reason not to hear it.
+    pub(super) fn may_read(&self) -> bool {
+        !self.is_busy() && self.replies.len() <= REPLIES_READING_MAX
+    }
+
+    /// Since when the socket has taken nothing of what waits for it.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.stalled.map(|(since, _)| since)
     }
 
     /// Whether it is on its way out.
@@ -113,24 +131,22 @@ impl Connection {
         if matches!(self.stage, Stage::WebSocket(_)) {
             websocket::put_close(&mut self.replies, close.code, &close.reason);
         }
+        self.ended = Some(close.blame);
         self.input = BytesMut::new();
         self.stage = Stage::Ending { finished: false, until };
     }
 
     /// Writes what is pending; returns whether nothing is left.
     pub(super) fn flush(&mut self, now: Instant) -> bool {
-        let pending = self.tail.len() + self.replies.len();
         let unfinished = matches!(self.stage, Stage::Ending { finished: false, .. });
+        let pending = self.tail.len() + self.replies.len();
         if pending == 0 && !self.blocked && !unfinished {
             return true;
         }
-        let written = self.try_flush();
-        if self.tail.len() + self.replies.len() < pending {
-            self.stalled_since = None;
-        }
-        match written {
+        match self.try_flush() {
             Ok(true) => {
-                self.unblock();
+                self.blocked = false;
+                self.stalled = None;
                 if let Stage::Ending { finished: finished @ false, .. } = &mut self.stage {
                     *finished = true;
                     self.socket.finish();
@@ -142,7 +158,7 @@ impl Connection {
                 false
             }
             Err(_) => {
-                self.die();
+                self.die(Blame::Network);
                 false
             }
         }
@@ -187,15 +203,12 @@ impl Connection {
                 match self.socket.write(&wanted) {
                     Ok(written) => written,
                     Err(_) => {
-                        self.die();
+                        self.die(Blame::Network);
                         return Written { segments: taken, more: false };
                     }
                 }
             };
             counts.bytes += written as u64;
-            if written > 0 {
-                self.stalled_since = None;
-            }
             for segment in batch {
                 let Some(segment) = segment else {
                     taken += 1;
@@ -220,9 +233,12 @@ impl Connection {
         }
     }
 
-    /// The socket failed, or nobody will read what is left.
-    pub(super) fn die(&mut self) {
+    /// All is over; `blame` counts unless its end was decided before.
+    pub(super) fn die(&mut self, blame: Blame) {
+        self.ended.get_or_insert(blame);
         self.dead = true;
+        self.replies = BytesMut::new();
+        self.tail = Bytes::new();
         self.wake();
     }
 
@@ -250,7 +266,7 @@ impl Connection {
     }
 
     /// Under TLS, records may be pending although every byte was taken.
-    fn flush_socket(&mut self, now: Instant) -> bool {
+    pub(super) fn flush_socket(&mut self, now: Instant) -> bool {
         match self.socket.flush() {
             Ok(true) => true,
             Ok(false) => {
@@ -258,7 +274,7 @@ impl Connection {
                 false
             }
             Err(_) => {
-                self.die();
+                self.die(Blame::Network);
                 false
             }
         }
@@ -266,13 +282,36 @@ impl Connection {
 
     fn block(&mut self, now: Instant) {
         self.blocked = true;
-        self.stalled_since.get_or_insert(now);
+        let taken = self.socket.taken();
+        if self.stalled.is_none_or(|(_, before)| before != taken) {
+            self.stalled = Some((now, taken));
+        }
         self.wake();
     }
+}
 
-    fn unblock(&mut self) {
-        self.blocked = false;
-        self.stalled_since = None;
+/// A token bucket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tokens {
+    left: f64,
+    counted_at: Instant,
+}
+
+impl Tokens {
+    pub(super) fn new(burst: u32, now: Instant) -> Self {
+        Self { left: f64::from(burst), counted_at: now }
+    }
+
+    /// Takes one, if there is one.
+    pub(super) fn take(&mut self, per_second: u32, burst: u32, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.counted_at).as_secs_f64();
+        self.left = (self.left + elapsed * f64::from(per_second)).min(f64::from(burst));
+        self.counted_at = now;
+        if self.left < 1.0 {
+            return false;
+        }
+        self.left -= 1.0;
+        true
     }
 }
 
@@ -287,12 +326,11 @@ pub(super) struct WriteCounts {
     pub(super) messages: u64,
 }
 
-/// A close that tells a client nothing, for those that are gone.
-pub(super) fn gone(blame: Blame) -> Close {
-    Close { code: 1001, reason: "connection lost".into(), blame }
-}
-
 /// Bytes offered in one write: what a socket's send buffer takes at most by default.
 const WRITE_BYTES: usize = 256 << 10;
+/// Replies that may wait while more is read from a client.
+const REPLIES_READING_MAX: usize = 64 << 10;
+/// Replies that may wait for a client in all: several of the largest histories.
+pub(super) const REPLIES_MAX: usize = 8 << 20;
 /// Pieces offered in one write; the kernel takes up to 1024.
 const PIECES_MAX: usize = 128;

@@ -25,7 +25,7 @@ use super::shards::{self, Listener, Start};
 use super::uplink::{Gauges, Uplink, Upstream};
 use super::world::{Counters, Entrance};
 use crate::config::Config;
-use crate::hub::ShardId;
+use crate::hub::{SHARDS_MAX, ShardId};
 
 /// Why an edge does not start, or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         return Err(RunError::Role(name.to_string()));
     }
     let count = match config.shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX),
         count => count,
     };
     let admin = listen_admin(config.admin).await?;
@@ -97,6 +97,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         node: name.name.clone(),
         remote: config.upstream,
         linger: config.linger,
+        channels_max: config.channels_max,
         request_timeout: config.request_timeout,
     };
     let endpoint = line::calling(config.line_local, &nodes, Role::Origin)?;

@@ -5,8 +5,10 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use super::uplink::ToShard;
 use super::world::{Counters, Entrance, World};
 use crate::config::Config;
 use crate::hub::ShardId;
+use crate::room::ConnectionId;
 use crate::session::{Blame, Close};
 use crate::shard::{TICK, ToHub};
 
@@ -50,14 +53,22 @@ pub(super) struct Start {
 pub(super) fn start(start: Start) -> io::Result<thread::JoinHandle<()>> {
     let name = format!("shard-{}", start.id.0);
     thread::Builder::new().name(name).spawn(move || {
-        let shutdown = start.shutdown.clone();
+        let _ends = EndsEdge(start.shutdown.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => LocalSet::new().block_on(&runtime, run(start)),
             Err(error) => tracing::error!(%error, "a shard cannot start"),
         }
-        shutdown.trigger();
     })
+}
+
+/// However a shard's thread ends, half an edge is no edge.
+struct EndsEdge(Shutdown);
+
+impl Drop for EndsEdge {
+    fn drop(&mut self) {
+        self.0.trigger();
+    }
 }
 
 /// Binds an address so that every shard can listen on it, after making sure that nobody else does:
@@ -100,17 +111,21 @@ async fn run(start: Start) {
         tokio::select! {
             biased;
             () = shutdown.triggered() => break,
+            _ = tick.tick() => world.borrow_mut().handle_tick(),
             count = from_hub.recv_many(&mut batch, BATCH) => {
                 if count == 0 {
                     break;
                 }
-                let mut world = world.borrow_mut();
-                for message in batch.drain(..) {
-                    world.handle_hub(message);
+                {
+                    let mut world = world.borrow_mut();
+                    for message in batch.drain(..) {
+                        world.handle_hub(message);
+                    }
+                    world.pump();
                 }
-                world.pump();
+                // However busy the hub is, connections get their turn.
+                tokio::task::yield_now().await;
             }
-            _ = tick.tick() => world.borrow_mut().handle_tick(),
             Ok(()) = namespaces.changed() => {
                 let told = namespaces.borrow_and_update().clone();
                 if let Some(told) = told {
@@ -155,9 +170,7 @@ async fn accept(world: Rc<RefCell<World>>, listener: Listener, shutdown: Shutdow
                         world.borrow_mut().enter(stream, peer.ip(), entrance, tls.as_ref());
                     if let Some(id) = entered {
                         let world = Rc::clone(&world);
-                        connections.spawn_local(poll_fn(move |cx| {
-                            world.borrow_mut().poll_connection(id, cx)
-                        }));
+                        connections.spawn_local(drive(world, id));
                     }
                 }
                 Err(error) => {
@@ -176,6 +189,18 @@ async fn accept(world: Rc<RefCell<World>>, listener: Listener, shutdown: Shutdow
     }
     drop(socket);
     while connections.join_next().await.is_some() {}
+}
+
+/// Drives a connection to its end. A panic, which is our own bug, costs that connection alone.
+async fn drive(world: Rc<RefCell<World>>, id: ConnectionId) {
+    let driven = poll_fn(|cx| {
+        let poll = AssertUnwindSafe(|| world.borrow_mut().poll_connection(id, cx));
+        catch_unwind(poll).map_or(Poll::Ready(Err(())), |poll| poll.map(Ok))
+    });
+    if driven.await.is_err() {
+        tracing::error!("a connection's task panicked: the connection is dropped");
+        world.borrow_mut().remove(id);
+    }
 }
 
 /// Messages of the hub that are taken at once: the natural batch of a busy shard.

@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 pub(super) struct Socket {
     stream: TcpStream,
     tls: Option<Box<ServerConnection>>,
+    /// Bytes that the kernel has taken so far.
+    taken: u64,
 }
 
 /// How reading went.
@@ -44,7 +46,7 @@ impl Socket {
                 Some(Box::new(tls))
             }
         };
-        Ok(Self { stream, tls })
+        Ok(Self { stream, tls, taken: 0 })
     }
 
     /// Ready when reading makes sense.
@@ -57,7 +59,13 @@ impl Socket {
         self.stream.poll_write_ready(cx)
     }
 
-    /// Appends what has arrived to `input`, at most its spare capacity.
+    /// Bytes that the kernel has taken so far: whether a slow client makes progress.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Appends what has arrived to `input`, at most its spare capacity. Under TLS this may leave
+    /// something to [`Socket::flush`].
     pub(super) fn read(&mut self, input: &mut BytesMut) -> io::Result<ReadOutcome> {
         match &mut self.tls {
             None => match self.stream.try_read_buf(&mut input.limit(READ_BYTES)) {
@@ -66,7 +74,7 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadOutcome::Drained),
                 Err(error) => Err(error),
             },
-            Some(tls) => read_tls(&self.stream, tls, input),
+            Some(tls) => read_tls(&self.stream, tls, &mut self.taken, input),
         }
     }
 
@@ -74,28 +82,38 @@ impl Socket {
     /// takes nothing at the moment.
     pub(super) fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.tls {
-            None => would_block_is_zero(self.stream.try_write_vectored(pieces)),
+            None => match self.stream.try_write_vectored(pieces) {
+                Ok(written) => {
+                    self.taken += written as u64;
+                    Ok(written)
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                Err(error) => Err(error),
+            },
             Some(tls) => {
-                if !flush_tls(&self.stream, tls)? {
+                if !flush_tls(&self.stream, tls, &mut self.taken)? {
                     return Ok(0);
                 }
-                let taken = tls.writer().write_vectored(pieces)?;
-                flush_tls(&self.stream, tls)?;
-                Ok(taken)
+                let written = tls.writer().write_vectored(pieces)?;
+                flush_tls(&self.stream, tls, &mut self.taken)?;
+                Ok(written)
             }
         }
     }
 
     /// Whether everything written has been given to the kernel; tries to.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
-        self.tls.as_mut().map_or(Ok(true), |tls| flush_tls(&self.stream, tls))
+        match &mut self.tls {
+            None => Ok(true),
+            Some(tls) => flush_tls(&self.stream, tls, &mut self.taken),
+        }
     }
 
     /// Says that nothing more will be written. Call it once everything is flushed.
     pub(super) fn finish(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
-            let _ = flush_tls(&self.stream, tls);
+            let _ = flush_tls(&self.stream, tls, &mut self.taken);
         }
         // It fails where the peer is gone already, which is all the same.
         let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
@@ -105,6 +123,7 @@ impl Socket {
 fn read_tls(
     stream: &TcpStream,
     tls: &mut ServerConnection,
+    taken: &mut u64,
     input: &mut BytesMut,
 ) -> io::Result<ReadOutcome> {
     let outcome = match tls.read_tls(&mut Ready(stream)) {
@@ -116,7 +135,7 @@ fn read_tls(
     let state = match tls.process_new_packets() {
         Ok(state) => state,
         Err(error) => {
-            let _ = flush_tls(stream, tls); // the alert that says why
+            let _ = flush_tls(stream, tls, taken); // the alert that says why
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
     };
@@ -125,7 +144,7 @@ fn read_tls(
         input.reserve(plain);
         tls.reader().take(plain as u64).read_exact(chunk(input, plain))?;
     }
-    flush_tls(stream, tls)?;
+    flush_tls(stream, tls, taken)?;
     if state.peer_has_closed() { Ok(ReadOutcome::End) } else { Ok(outcome) }
 }
 
@@ -137,22 +156,15 @@ fn chunk(input: &mut BytesMut, length: usize) -> &mut [u8] {
 }
 
 /// Gives pending records to the kernel; whether none is left.
-fn flush_tls(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<bool> {
+fn flush_tls(stream: &TcpStream, tls: &mut ServerConnection, taken: &mut u64) -> io::Result<bool> {
     while tls.wants_write() {
         match tls.write_tls(&mut Ready(stream)) {
-            Ok(_) => {}
+            Ok(written) => *taken += written as u64,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         }
     }
     Ok(true)
-}
-
-fn would_block_is_zero(result: io::Result<usize>) -> io::Result<usize> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        other => other,
-    }
 }
 
 /// A stream as `std::io` sees it: it fails with `WouldBlock` instead of waiting.

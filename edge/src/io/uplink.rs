@@ -6,6 +6,7 @@
 //! Invariant: what belongs to a line that was replaced or abandoned is dropped by its attempt number,
 //! so a late event never touches the line that took its place.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use shared::line::{Action as LineAction, LineId, Pool};
 use shared::message::{Message, Position};
 use shared::namespace::Namespaces;
 use shared::wire::control::{
-    Command, Down, Hello, History, HistoryResult, OnlineTotals, Ping, Request, Response, Up, down,
-    request, response, up,
+    Command, Down, Hello, History, HistoryResult, Ping, Request, Response, Up, down, request,
+    response, up,
 };
 use shared::wire::frame::Frame;
 use shared::wire::{PROTOCOL_VERSION, convert};
@@ -29,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::door::Door;
-use crate::hub::{Action as HubAction, Hub, News, ShardId};
+use crate::hub::{Action as HubAction, Hub, Notice, ShardId};
 use crate::room::ConnectionId;
 use crate::session::{Answer, AskId};
 use crate::shard::ToHub;
@@ -38,15 +39,15 @@ use crate::shard::ToHub;
 #[derive(Debug)]
 pub(super) enum ToShard {
     /// Of a channel.
-    News(News),
+    Notice(Notice),
     /// The answer to a request of a session.
     Response(ConnectionId, AskId, Answer),
     /// Older messages of a channel, or `None` if they cannot be had now.
     Older(ChannelName, Position, Option<Vec<Arc<Message>>>),
     /// What a back end wants done to connections.
     Command(Arc<Command>),
-    /// Another shard's connection logged in with this key.
-    KeyTaken(String),
+    /// A connection of another shard logged in with the key that this one had.
+    KeyTaken(String, ConnectionId),
 }
 
 /// What this edge is and whom it calls.
@@ -58,6 +59,8 @@ pub(super) struct Upstream {
     pub(super) remote: SocketAddr,
     /// How long a pull stays open after its last reader left.
     pub(super) linger: Duration,
+    /// Channels pulled at once.
+    pub(super) channels_max: usize,
     /// How long an uplink request may take.
     pub(super) request_timeout: Duration,
 }
@@ -101,7 +104,7 @@ struct Current {
     line: LineId,
     number: u64,
     connection: Connection,
-    control: mpsc::UnboundedSender<up::Kind>,
+    control: mpsc::Sender<up::Kind>,
     /// Its tasks end with it.
     _tasks: JoinSet<()>,
 }
@@ -114,6 +117,10 @@ pub(super) struct Uplink {
     pool: Pool,
     hub: Hub,
     current: Option<Current>,
+    /// The attempt under way.
+    opening: Option<u64>,
+    /// Who logged in last with each key.
+    keys: HashMap<String, (ShardId, ConnectionId)>,
     attempts: JoinSet<()>,
     attempt_next: u64,
     requests: JoinSet<()>,
@@ -141,11 +148,13 @@ impl Uplink {
         let (events, events_in) = mpsc::channel(EVENTS_MAX);
         Self {
             pool: Pool::new([upstream.remote], seed, now),
-            hub: Hub::new(upstream.linger, now),
+            hub: Hub::new(upstream.linger, upstream.channels_max, now),
             upstream,
             endpoint,
             session: seed,
             current: None,
+            opening: None,
+            keys: HashMap::new(),
             attempts: JoinSet::new(),
             attempt_next: 0,
             requests: JoinSet::new(),
@@ -173,7 +182,7 @@ impl Uplink {
                 deadline.map_or(self.hub.next_deadline(), |at| at.min(self.hub.next_deadline()));
             tokio::select! {
                 () = shutdown.triggered() => break,
-                Some(attempt) = self.events_in.recv() => self.handle_line(attempt),
+                Some(attempt) = self.events_in.recv() => self.handle_line(attempt).await,
                 count = from_shards.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         break; // all shards are gone
@@ -206,7 +215,8 @@ impl Uplink {
                 LineAction::Ping(line) => {
                     if let Some(current) = self.current.as_ref().filter(|c| c.line == line) {
                         let sent_us = self.started.elapsed().as_micros() as u64;
-                        let _ = current.control.send(up::Kind::Ping(Ping { sent_us }));
+                        // Where the queue is full, whatever it holds is a sign of life as well.
+                        let _ = current.control.try_send(up::Kind::Ping(Ping { sent_us }));
                     }
                 }
                 LineAction::Abandon(line) => {
@@ -217,12 +227,8 @@ impl Uplink {
         }
         while let Some(action) = self.hub.poll_action() {
             match action {
-                HubAction::Up(kind) => {
-                    if let Some(current) = &self.current {
-                        let _ = current.control.send(*kind);
-                    }
-                }
-                HubAction::Tell(shard, news) => self.tell(shard, ToShard::News(news)).await,
+                HubAction::Up(kind) => self.send_up(*kind),
+                HubAction::Tell(shard, notice) => self.tell(shard, ToShard::Notice(notice)).await,
             }
         }
         let counts = self.hub.counts();
@@ -232,6 +238,20 @@ impl Uplink {
         gauges.messages.store(counts.messages, Ordering::Relaxed);
         gauges.duplicates.store(counts.duplicates, Ordering::Relaxed);
         gauges.gaps.store(counts.gaps, Ordering::Relaxed);
+    }
+
+    /// Sends on the control stream. A line that takes nothing for so long is given up.
+    fn send_up(&mut self, kind: up::Kind) {
+        let Some(current) = &self.current else { return };
+        if current.control.try_send(kind).is_err() {
+            let line = current.line;
+            tracing::warn!(
+                line = line.0,
+                "the control stream does not keep up: giving the line up"
+            );
+            self.drop_line(line);
+            self.pool.handle_closed(line, Instant::now());
+        }
     }
 
     /// Tells a shard, waiting while its queue is full: the line's credit then holds the upstream.
@@ -244,6 +264,7 @@ impl Uplink {
     fn open(&mut self, line: LineId, remote: SocketAddr) {
         self.attempt_next += 1;
         let number = self.attempt_next;
+        self.opening = Some(number);
         let (endpoint, events) = (self.endpoint.clone(), self.events.clone());
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
@@ -259,29 +280,35 @@ impl Uplink {
         });
     }
 
-    fn handle_line(&mut self, Attempt { line, number, event }: Attempt) {
+    async fn handle_line(&mut self, Attempt { line, number, event }: Attempt) {
         let now = Instant::now();
         let is_current = self.current.as_ref().is_some_and(|c| c.number == number);
+        let is_opening = self.opening == Some(number);
         match event {
-            LineEvent::Opened(call) => self.take_line(line, number, *call, now),
+            LineEvent::Opened(call) if is_opening => self.take_line(line, number, *call, now),
+            LineEvent::Closed(error) if is_opening => {
+                tracing::info!(line = line.0, error = &error as &dyn Error, "no line was opened");
+                self.opening = None;
+                self.pool.handle_closed(line, now);
+            }
             LineEvent::Frames(frames) if is_current => {
                 self.pool.handle_heard(line, now);
-                self.hub.handle_frames(frames);
+                self.hub.handle_frames(frames, now);
             }
             LineEvent::Down(kind) if is_current => {
                 self.pool.handle_heard(line, now);
-                self.handle_down(line, kind, now);
+                self.handle_down(line, kind, now).await;
             }
             LineEvent::Closed(error) if is_current => {
                 tracing::warn!(line = line.0, error = &error as &dyn Error, "the line closed");
                 self.drop_line(line);
                 self.pool.handle_closed(line, now);
             }
-            LineEvent::Closed(error) if self.current.is_none() => {
-                tracing::info!(line = line.0, error = &error as &dyn Error, "cannot open the line");
-                self.pool.handle_closed(line, now);
-            }
-            LineEvent::Frames(_) | LineEvent::Down(_) | LineEvent::Closed(_) => {}
+            // Of an attempt or a line that was given up.
+            LineEvent::Opened(_)
+            | LineEvent::Frames(_)
+            | LineEvent::Down(_)
+            | LineEvent::Closed(_) => {}
         }
     }
 
@@ -289,7 +316,8 @@ impl Uplink {
         let Call { connection, peer, up, down, welcome } = call;
         tracing::info!(line = line.0, %peer, version = welcome.version, "the line is up");
         let namespaces = Arc::new(convert::namespaces_in(welcome.namespaces));
-        let (control, control_in) = mpsc::unbounded_channel();
+        self.opening = None;
+        let (control, control_in) = mpsc::channel(CONTROL_QUEUE);
         let mut tasks = JoinSet::new();
         let events = self.events.clone();
         tasks.spawn(write_control(up, control_in));
@@ -309,17 +337,14 @@ impl Uplink {
         }
     }
 
-    fn handle_down(&mut self, line: LineId, kind: down::Kind, now: Instant) {
+    async fn handle_down(&mut self, line: LineId, kind: down::Kind, now: Instant) {
         match kind {
             down::Kind::Welcome(_) => {}
-            down::Kind::Totals(totals) => self.handle_totals(totals),
+            down::Kind::Totals(totals) => self.hub.handle_totals(totals),
             down::Kind::Command(command) => {
                 let command = Arc::new(command);
                 for shard in &self.shards {
-                    // A shard too busy to take a command is told with the next one; never wait here.
-                    if shard.try_send(ToShard::Command(Arc::clone(&command))).is_err() {
-                        tracing::warn!("a shard's queue is full: a command is lost");
-                    }
+                    let _ = shard.send(ToShard::Command(Arc::clone(&command))).await;
                 }
             }
             down::Kind::Pong(pong) => {
@@ -336,15 +361,13 @@ impl Uplink {
         }
     }
 
-    fn handle_totals(&mut self, totals: OnlineTotals) {
-        self.hub.handle_totals(totals);
-    }
-
     async fn handle_shard(&mut self, shard: ShardId, message: ToHub) {
         let now = Instant::now();
         match message {
-            ToHub::Join(channel, from) => self.hub.handle_join(shard, channel, from, now),
-            ToHub::Leave(channel) => self.hub.handle_leave(shard, &channel, now),
+            ToHub::Join(channel, join, from) => {
+                self.hub.handle_join(shard, join, channel, from, now);
+            }
+            ToHub::Leave(channel, join) => self.hub.handle_leave(shard, join, &channel, now),
             ToHub::Count(channel, count) => self.hub.handle_count(shard, &channel, count),
             ToHub::Presence(channel, joined, info) => {
                 self.hub.handle_presence(&channel, joined, &info);
@@ -363,18 +386,23 @@ impl Uplink {
                     since_epoch: position.epoch.number(),
                     since_offset: position.offset,
                     reverse: false,
+                    recovery: true,
                 };
                 self.request(request::Kind::History(history), shard, move |result| {
-                    let messages = result.and_then(|kind| older(kind, position));
-                    ToShard::Older(channel, position, messages)
+                    ToShard::Older(channel, position, older(result, position))
                 });
             }
-            ToHub::KeyTaken(key) => {
-                for (index, _) in self.shards.iter().enumerate() {
-                    let other = ShardId(index as u8); // at most SHARDS_MAX
-                    if other != shard {
-                        self.tell(other, ToShard::KeyTaken(key.clone())).await;
-                    }
+            ToHub::KeyTaken(key, id) => {
+                // Logins with one key are put in order here, so that the last of them stays.
+                if let Some((before, old)) = self.keys.insert(key.clone(), (shard, id))
+                    && before != shard
+                {
+                    self.tell(before, ToShard::KeyTaken(key, old)).await;
+                }
+            }
+            ToHub::KeyFree(key, id) => {
+                if self.keys.get(&key) == Some(&(shard, id)) {
+                    self.keys.remove(&key);
                 }
             }
         }
@@ -426,16 +454,21 @@ fn answer(response: Option<response::Kind>) -> Answer {
     }
 }
 
-fn older(response: response::Kind, position: Position) -> Option<Vec<Arc<Message>>> {
-    let response::Kind::History(HistoryResult { epoch, messages, .. }) = response else {
-        return None;
-    };
-    // Another epoch has nothing to do with what was asked: nothing is left of it.
-    let messages = if epoch == position.epoch.number() { messages } else { Vec::new() };
-    messages.into_iter().map(|stored| convert::stored_in(stored).map(Arc::new)).collect()
+/// The messages after `position`; none where there are none any more, `None` where nobody knows.
+fn older(response: Option<response::Kind>, position: Position) -> Option<Vec<Arc<Message>>> {
+    match response? {
+        response::Kind::History(HistoryResult { epoch, messages, .. }) => {
+            // Another epoch has nothing to do with what was asked: nothing is left of it.
+            let same = epoch == position.epoch.number();
+            let messages = if same { messages } else { Vec::new() };
+            messages.into_iter().map(|stored| convert::stored_in(stored).map(Arc::new)).collect()
+        }
+        response::Kind::Failure(failure) if !failure.temporary => Some(Vec::new()),
+        _ => None,
+    }
 }
 
-async fn write_control(mut up: Sender<Up>, mut messages: mpsc::UnboundedReceiver<up::Kind>) {
+async fn write_control(mut up: Sender<Up>, mut messages: mpsc::Receiver<up::Kind>) {
     while let Some(kind) = messages.recv().await {
         if let Err(error) = up.send(&Up { kind: Some(kind) }).await {
             tracing::debug!(error = &error as &dyn Error, "cannot write to the control stream");
@@ -493,5 +526,7 @@ async fn read_frames(
 
 /// Line events that wait for the owner: beyond this the line's readers wait.
 const EVENTS_MAX: usize = 64;
+/// Control messages that wait for the line: a snapshot of a million clients is a thousand.
+const CONTROL_QUEUE: usize = 4096;
 /// Messages of shards that are taken at once.
 const BATCH: usize = 256;

@@ -21,7 +21,7 @@ use shared::wire::control::{Command, command};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, Stage, WriteCounts, gone};
+use super::connection::{Connection, REPLIES_MAX, Stage, Tokens, WriteCounts};
 use super::door::Door;
 use super::socket::{READ_BYTES, ReadOutcome, Socket};
 use super::uplink::ToShard;
@@ -153,7 +153,8 @@ impl World {
             Entrance::Goim => Stage::Plain,
             Entrance::Http => Stage::Head,
         };
-        let mut connection = Connection::new(id, socket, peer, stage, now);
+        let asks = Tokens::new(self.config.limits.asks_burst, now);
+        let mut connection = Connection::new(id, socket, peer, stage, asks, now);
         if entrance == Entrance::Goim {
             let client = client_id();
             let protocol = Protocol::goim(&self.setups, Transport::Tcp, &client, now);
@@ -188,16 +189,18 @@ impl World {
                         progressed = true;
                         self.handle_writable(id);
                     }
-                    Poll::Ready(Err(_)) => connection.die(),
+                    Poll::Ready(Err(_)) => connection.die(Blame::Network),
                     Poll::Pending => {}
                 }
-            } else if !connection.is_busy() {
+            }
+            let Some(connection) = self.connection(id) else { return Poll::Ready(()) };
+            if connection.may_read() && !connection.dead {
                 match connection.socket.poll_readable(cx) {
                     Poll::Ready(Ok(())) => {
                         progressed = true;
                         self.handle_readable(id);
                     }
-                    Poll::Ready(Err(_)) => connection.die(),
+                    Poll::Ready(Err(_)) => connection.die(Blame::Network),
                     Poll::Pending => {}
                 }
             }
@@ -216,13 +219,13 @@ impl World {
     pub(super) fn handle_hub(&mut self, message: ToShard) {
         let now = Instant::now();
         match message {
-            ToShard::News(news) => self.shard.handle_news(news, now),
+            ToShard::Notice(notice) => self.shard.handle_notice(notice, now),
             ToShard::Response(id, ask, answer) => self.shard.handle_response(id, ask, answer),
             ToShard::Older(channel, position, messages) => {
                 self.shard.handle_older(&channel, position, messages, now);
             }
             ToShard::Command(command) => self.handle_command(&command),
-            ToShard::KeyTaken(key) => self.shard.handle_key_taken(&key),
+            ToShard::KeyTaken(key, id) => self.shard.handle_key_taken(&key, id),
         }
     }
 
@@ -267,13 +270,16 @@ impl World {
                 self.handle_writable(id);
                 continue;
             }
-            let touched = std::mem::take(&mut self.touched);
-            if touched.is_empty() {
+            if self.touched.is_empty() {
                 return;
             }
+            let touched = std::mem::take(&mut self.touched);
             for id in touched {
                 if let Some(connection) = self.connection(id) {
-                    connection.flush(now);
+                    let was_blocked = connection.blocked;
+                    if connection.flush(now) && was_blocked {
+                        self.released.push(id); // its rooms may have something for it
+                    }
                     self.reschedule(id);
                 }
             }
@@ -328,24 +334,17 @@ impl World {
         let Some(connection) = self.connection(id) else { return };
         if let Stage::Ending { until, .. } = connection.stage {
             if until <= now {
-                connection.die();
+                connection.die(Blame::Network);
             }
             return;
         }
-        if connection.stalled_since.is_some_and(|since| since + stall <= now) {
-            self.count_end(Blame::Network);
+        if connection.stalled_since().is_some_and(|since| since + stall <= now) {
             tracing::debug!("a client takes nothing of what is written to it");
-            if let Some(connection) = self.connection(id) {
-                connection.die();
-            }
-            return;
+            return connection.die(Blame::Network);
         }
         if connection.protocol.is_none() {
             if connection.accepted_at + handshake <= now {
-                self.count_end(Blame::Peer);
-                if let Some(connection) = self.connection(id) {
-                    connection.die();
-                }
+                connection.die(Blame::Peer);
             }
             return;
         }
@@ -387,6 +386,7 @@ impl World {
     }
 
     fn handle_readable(&mut self, id: ConnectionId) {
+        let now = Instant::now();
         let mut input = std::mem::take(&mut self.scratch);
         input.clear();
         input.reserve(READ_BYTES);
@@ -398,20 +398,23 @@ impl World {
             Ok(ReadOutcome::Drained) => {}
             Ok(ReadOutcome::More | ReadOutcome::End) => {
                 self.understand(id, &mut input);
-                if let Ok(ReadOutcome::End) = outcome {
-                    self.handle_end(id);
+                if let Ok(ReadOutcome::End) = outcome
+                    && let Some(connection) = self.connection(id)
+                {
+                    connection.die(Blame::Peer);
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection broke");
-                let ending = self.connection(id).is_none_or(|c| c.is_ending());
-                if !ending {
-                    self.count_end(Blame::Network);
-                }
                 if let Some(connection) = self.connection(id) {
-                    connection.die();
+                    connection.die(Blame::Network);
                 }
             }
+        }
+        if let Some(connection) = self.connection(id)
+            && !connection.dead
+        {
+            connection.flush_socket(now);
         }
         if let Some(connection) = self.connection(id)
             && !connection.is_ending()
@@ -420,17 +423,6 @@ impl World {
             connection.input = BytesMut::from(&input[..]);
         }
         self.scratch = input;
-    }
-
-    /// The client will send nothing more.
-    fn handle_end(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connection(id) else { return };
-        if !connection.is_ending() {
-            self.count_end(Blame::Peer);
-        }
-        if let Some(connection) = self.connection(id) {
-            connection.die();
-        }
     }
 
     /// After an answer, a connection that was busy goes on with what it had read.
@@ -467,8 +459,9 @@ impl World {
                     Head::Upgrade(upgrade) => self.handle_upgrade(id, &upgrade),
                     Head::Refused(answer) => {
                         connection.replies.extend_from_slice(answer.as_bytes());
-                        let close = gone(Blame::Peer);
-                        self.end(id, &close);
+                        // The answer says why; there is no protocol yet to say it in.
+                        let (code, reason) = (1002, String::new());
+                        self.end(id, &Close { code, reason, blame: Blame::Peer });
                     }
                 },
                 Stage::WebSocket(decoder) => match decoder.decode(input) {
@@ -570,15 +563,29 @@ impl World {
             connection.replies.extend_from_slice(&output.bytes);
             output.bytes.clear();
             self.touched.push(id);
+            if connection.replies.len() > REPLIES_MAX && !connection.flush(now) {
+                tracing::debug!(address = %connection.address, "too many replies wait");
+                connection.die(Blame::Peer);
+            }
         }
         let mut asks = std::mem::take(&mut self.output.asks);
         for ask in asks.drain(..) {
             match ask {
                 Ask::Close(close) => self.end(id, &close),
-                ask => self.shard.handle_ask(id, ask, now),
+                ask if self.admits(id, &ask, now) => self.shard.handle_ask(id, ask, now),
+                _ => self.end(id, &too_many()),
             }
         }
         self.output.asks = asks;
+    }
+
+    /// Whether a connection has not asked too much lately.
+    fn admits(&mut self, id: ConnectionId, ask: &Ask, now: Instant) -> bool {
+        if !matches!(ask, Ask::Subscribe { .. } | Ask::Request { .. }) {
+            return true;
+        }
+        let (rate, burst) = (self.config.limits.asks_per_second, self.config.limits.asks_burst);
+        self.connection(id).is_some_and(|connection| connection.asks.take(rate, burst, now))
     }
 
     /// Ends a connection for a reason; its seats are free at once.
@@ -592,18 +599,19 @@ impl World {
             blame = ?close.blame,
             "a connection ends"
         );
-        self.count_end(close.blame);
-        self.shard.disconnect(id);
+        self.shard.retire(id);
         self.touched.push(id);
     }
 
-    fn remove(&mut self, id: ConnectionId) {
+    /// A connection is over: nothing is left of it.
+    pub(super) fn remove(&mut self, id: ConnectionId) {
         let Some(slot) = self.connections.get_mut(id.slot) else { return };
         let Some(connection) = slot.take_if(|connection| connection.id == id) else { return };
         if let Some(at) = connection.deadline {
             self.deadlines.remove(&(at, id));
         }
         self.door.leave(connection.peer);
+        self.count_end(connection.ended.unwrap_or(Blame::Network));
         self.shard.disconnect(id);
         self.pump();
     }
@@ -623,7 +631,7 @@ impl World {
             (_, Some(protocol)) => protocol.next_deadline(),
             (_, None) => Some(connection.accepted_at + handshake),
         };
-        let stalled = connection.stalled_since.filter(|_| !connection.dead).map(|at| at + stall);
+        let stalled = connection.stalled_since().filter(|_| !connection.dead).map(|at| at + stall);
         let at = own.into_iter().chain(stalled).min();
         if connection.deadline == at {
             return;
@@ -656,6 +664,12 @@ impl World {
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The end of a client that asks for too much.
+fn too_many() -> Close {
+    let reason = "too many requests: slow down".into();
+    Close { code: 3013, reason, blame: Blame::Peer }
 }
 
 /// A connection's name, unique in the network.

@@ -50,7 +50,7 @@ fn recover(offset: u64) -> Option<Recover> {
 }
 
 fn open(offsets: std::ops::RangeInclusive<u64>) -> Room {
-    let mut room = Room::new(channel());
+    let mut room = Room::new(channel(), JoinId(1));
     let tail = offsets.clone().map(|offset| message(offset, 1)).collect();
     room.handle_open(position(*offsets.end()), true, tail);
     room
@@ -99,6 +99,15 @@ fn recovery_tells_the_truth() {
     assert_eq!(ask(Some(Recover { epoch: Some(other), offset: 9 }), start), (None, 10));
     // Ahead of this edge, and it never catches up.
     assert_eq!(ask(recover(12), start + Duration::from_secs(3)), (None, 10));
+}
+
+#[test]
+fn absurd_offsets_are_only_ahead() {
+    let start = now();
+    let mut room = open(6..=10);
+    assert!(matches!(room.admit(waiting(0, recover(u64::MAX), start), start), Admission::Waits));
+    assert_eq!(room.wants_older(), None);
+    assert!(room.handle_older(position(2), None).is_empty());
 }
 
 #[test]

@@ -41,13 +41,18 @@ fn subscribe(ask: u64, name: &str, recover: Option<Recover>) -> Ask {
 
 fn open(shard: &mut Shard, name: &str, offset: u64, now: Instant) {
     let tail = (1..=offset).map(|offset| message(offset, 0)).collect();
-    let (channel, position) = (channel(name), position(offset));
-    shard.handle_news(News::Open { channel, position, offsets: true, tail }, now);
+    tell(shard, name, News::Open { position: position(offset), offsets: true, tail }, now);
 }
 
-fn items(name: &str, messages: impl IntoIterator<Item = Arc<Message>>) -> News {
-    let items = messages.into_iter().map(Item::Message).collect();
-    News::Items { channel: channel(name), items }
+/// Tells the shard news of a channel, for the joining under way.
+fn tell(shard: &mut Shard, name: &str, news: News, now: Instant) {
+    let channel = channel(name);
+    let join = shard.room(&channel).map_or(JoinId(0), |room| shard.rooms[room].join());
+    shard.handle_notice(Notice { channel, join, news }, now);
+}
+
+fn items(messages: impl IntoIterator<Item = Arc<Message>>) -> News {
+    News::Items(messages.into_iter().map(Item::Message).collect())
 }
 
 /// What the shard wants, in short.
@@ -64,10 +69,10 @@ fn events(shard: &mut Shard) -> Vec<String> {
         Event::Answer(id, ask, Answer::Response(_)) => format!("{} answered {}", id.slot, ask.0),
         Event::Lost(id, channel, _) => format!("{} lost {channel}", id.slot),
         Event::Close(id, close) => format!("{} closes with {}", id.slot, close.code),
-        Event::Hub(ToHub::Join(channel, from)) => {
+        Event::Hub(ToHub::Join(channel, _, from)) => {
             format!("join {channel} from {:?}", from.map(|cursor| cursor.next))
         }
-        Event::Hub(ToHub::Leave(channel)) => format!("leave {channel}"),
+        Event::Hub(ToHub::Leave(channel, _)) => format!("leave {channel}"),
         Event::Hub(ToHub::Count(channel, count)) => format!("count {channel} {count}"),
         Event::Hub(ToHub::Presence(channel, joined, info)) => {
             format!("{} {channel} {joined}", info.client)
@@ -76,7 +81,8 @@ fn events(shard: &mut Shard) -> Vec<String> {
         Event::Hub(ToHub::Older(channel, position)) => {
             format!("older {channel} after {}", position.offset)
         }
-        Event::Hub(ToHub::KeyTaken(key)) => format!("key {key}"),
+        Event::Hub(ToHub::KeyTaken(key, id)) => format!("{} has key {key}", id.slot),
+        Event::Hub(ToHub::KeyFree(key, id)) => format!("{} frees key {key}", id.slot),
     };
     std::iter::from_fn(|| shard.poll_event()).map(told).collect()
 }
@@ -117,13 +123,13 @@ fn a_life_in_a_room() {
             "c2 live:1 true",
         ]
     );
-    shard.handle_news(items("live:1", [message(4, 0), message(5, 0)]), start);
+    tell(&mut shard, "live:1", items([message(4, 0), message(5, 0)]), start);
     assert_eq!(sweep(&mut shard), [(0, 2), (1, 2)], "one segment for both messages");
     shard.handle_tick(start);
     assert_eq!(events(&mut shard), ["count live:1 2"]);
 
     shard.handle_ask(a, Ask::Unsubscribe(channel("live:1")), start);
-    shard.handle_news(items("live:1", [message(6, 0)]), start);
+    tell(&mut shard, "live:1", items([message(6, 0)]), start);
     assert_eq!(sweep(&mut shard), [(1, 1)]);
     shard.disconnect(b);
     assert_eq!(
@@ -157,15 +163,14 @@ fn a_refusal_and_a_gap_are_told() {
     let a = shard.connect();
     shard.handle_ask(a, subscribe(1, "no:1", None), start);
     let (code, message) = (102, "unknown channel".to_owned());
-    let refused = News::Refused { channel: channel("no:1"), code, message, temporary: false };
-    shard.handle_news(refused, start);
+    tell(&mut shard, "no:1", News::Refused { code, message, temporary: false }, start);
     assert_eq!(events(&mut shard), ["join no:1 from None", "0 failed 1 with 102"]);
     assert_eq!(shard.rooms(), 0);
 
     shard.handle_ask(a, subscribe(2, "live:1", None), start);
     open(&mut shard, "live:1", 3, start);
     events(&mut shard);
-    shard.handle_news(News::Gap { channel: channel("live:1"), position: position(9) }, start);
+    tell(&mut shard, "live:1", News::Gap(position(9)), start);
     assert_eq!(
         events(&mut shard),
         ["c2 live:1 false", "0 lost live:1", "count live:1 0", "leave live:1",]
@@ -181,8 +186,7 @@ fn recovering_clients_share_one_pull_and_one_fetch() {
     shard.handle_ask(a, subscribe(1, "live:1", recover(8)), start);
     assert_eq!(events(&mut shard), ["join live:1 from Some(9)"]);
     let (name, tail) = (channel("live:1"), (9..=10).map(|offset| message(offset, 0)).collect());
-    let open = News::Open { channel: name.clone(), position: position(10), offsets: true, tail };
-    shard.handle_news(open, start);
+    tell(&mut shard, "live:1", News::Open { position: position(10), offsets: true, tail }, start);
     assert_eq!(events(&mut shard)[0], "0 subscribed 1 at 10 recovered Some(2)");
     shard.handle_ask(b, subscribe(2, "live:1", recover(5)), start);
     shard.handle_ask(c, subscribe(3, "live:1", recover(6)), start);
@@ -203,10 +207,62 @@ fn a_key_belongs_to_the_newest_connection() {
         || Ask::Identify(Identity { user: "42".into(), client: "c".into(), key: Some("k".into()) });
     shard.handle_ask(old, identify(), start);
     shard.handle_ask(new, identify(), start);
-    assert_eq!(events(&mut shard), ["key k", "0 closes with 3503", "key k"]);
+    assert_eq!(events(&mut shard), ["0 has key k", "0 closes with 3503", "1 has key k"]);
     shard.disconnect(old);
-    shard.handle_key_taken("k");
-    assert_eq!(events(&mut shard), ["1 closes with 3503"], "the old one took nothing with it");
+    shard.handle_key_taken("k", old);
+    assert!(events(&mut shard).is_empty(), "the old one takes nothing with it");
+    shard.handle_key_taken("k", new);
+    assert_eq!(events(&mut shard), ["1 closes with 3503"]);
+}
+
+#[test]
+fn an_id_stays_taken_until_its_connection_is_gone() {
+    let start = now();
+    let mut shard = Shard::default();
+    let a = shard.connect();
+    shard.handle_ask(a, subscribe(1, "live:1", None), start);
+    open(&mut shard, "live:1", 0, start);
+    shard.retire(a);
+    let b = shard.connect();
+    assert_ne!(a.slot, b.slot);
+    assert_eq!(shard.rooms(), 0);
+    events(&mut shard);
+    shard.handle_ask(a, subscribe(2, "live:2", None), start);
+    assert!(events(&mut shard).is_empty(), "nothing comes of one that is retired");
+    shard.disconnect(a);
+    assert_eq!(shard.connect().slot, a.slot);
+}
+
+#[test]
+fn news_of_an_earlier_joining_is_not_taken_for_a_later_one() {
+    let start = now();
+    let mut shard = Shard::default();
+    let (a, b) = (shard.connect(), shard.connect());
+    shard.handle_ask(a, subscribe(1, "live:1", None), start);
+    let earlier = shard.rooms[shard.room(&channel("live:1")).expect("a room")].join();
+    shard.handle_ask(a, Ask::Unsubscribe(channel("live:1")), start);
+    shard.handle_ask(b, subscribe(2, "live:1", None), start);
+    events(&mut shard);
+    let news = News::Open { position: position(3), offsets: true, tail: Vec::new() };
+    let channel = channel("live:1");
+    shard.handle_notice(Notice { channel, join: earlier, news }, start);
+    assert!(events(&mut shard).is_empty());
+    open(&mut shard, "live:1", 4, start);
+    assert_eq!(events(&mut shard)[0], "1 subscribed 2 at 4 recovered None");
+}
+
+#[test]
+fn a_room_whose_last_client_fails_is_left() {
+    let start = now();
+    let mut shard = Shard::default();
+    let a = shard.connect();
+    let recover = Some(Recover { epoch: Some(position(0).epoch), offset: 2 });
+    shard.handle_ask(a, subscribe(1, "live:1", recover), start);
+    let news = News::Open { position: position(10), offsets: true, tail: Vec::new() };
+    tell(&mut shard, "live:1", news, start);
+    events(&mut shard);
+    shard.handle_older(&channel("live:1"), position(2), None, start);
+    assert_eq!(events(&mut shard), ["0 failed 1 with 100", "count live:1 0", "leave live:1"]);
 }
 
 #[test]
@@ -218,7 +274,7 @@ fn filtered_rooms_respect_what_a_client_accepts() {
     shard.handle_ask(b, subscribe(2, "@all", None), start);
     shard.handle_ask(b, Ask::Accept([7].into()), start);
     open(&mut shard, "@all", 0, start);
-    shard.handle_news(items("@all", [message(1, 0)]), start);
+    tell(&mut shard, "@all", items([message(1, 0)]), start);
     assert_eq!(sweep(&mut shard), [(0, 1)]);
 }
 
@@ -232,7 +288,7 @@ fn a_paced_broadcast_takes_its_time_and_leaves_nobody_out() {
     }
     open(&mut shard, "@all", 0, start);
     shard.handle_tick(start);
-    shard.handle_news(items("@all", [message(1, 100)]), start);
+    tell(&mut shard, "@all", items([message(1, 100)]), start);
     let mut reached = Vec::new();
     for tick in 1..=10u32 {
         shard.handle_tick(start + tick * TICK);

@@ -66,7 +66,7 @@ impl Origin {
 
     async fn answer_history(&self, history: &control::History) -> Answer {
         let (channel, options) = self.known(&history.channel)?;
-        if !options.history {
+        if !options.history && !history.recovery {
             return Err(refused(Refusal::NotAvailable("history")));
         }
         let limit = usize::try_from(history.limit).unwrap_or(usize::MAX).min(HISTORY_MESSAGES_MAX);

@@ -320,7 +320,7 @@ impl Puller {
         match order {
             Order::Open { pull, channel, wish, credit } => {
                 if self.pulls.len() >= PULLS_MAX {
-                    return self.refuse(pull, 106, "too many pulls on one line");
+                    return self.refuse(pull, 106, true, "too many pulls on one line");
                 }
                 channel.watch(self.watcher(), pull);
                 self.names.insert(channel.name().clone(), pull);
@@ -332,7 +332,7 @@ impl Puller {
                 self.board.advanced(pull);
             }
             Order::Refuse { pull, refusal } => {
-                self.refuse(pull, refusal.code(), &refusal.to_string());
+                self.refuse(pull, refusal.code(), refusal.temporary(), &refusal.to_string());
             }
             Order::Credit { pull, messages } => {
                 if let Some(known) = self.pulls.get_mut(&pull) {
@@ -381,8 +381,8 @@ impl Puller {
         Arc::clone(&self.board) as Arc<dyn Watcher>
     }
 
-    fn refuse(&mut self, pull: u64, code: u32, reason: &str) {
-        self.frame(&Frame::Refused { pull, code, reason: reason.to_owned() });
+    fn refuse(&mut self, pull: u64, code: u32, temporary: bool, reason: &str) {
+        self.frame(&Frame::Refused { pull, code, temporary, reason: reason.to_owned() });
     }
 
     /// Writes everything that is due, pulls taking turns.
@@ -456,7 +456,7 @@ impl Puller {
             Err(refusal) => {
                 tracing::error!(channel = %channel.name(), %refusal, "a pull cannot be read");
                 self.handle(Order::Close { pull: id });
-                self.refuse(id, refusal.code(), &refusal.to_string());
+                self.refuse(id, refusal.code(), refusal.temporary(), &refusal.to_string());
                 Ok(false)
             }
         }

@@ -6,7 +6,7 @@
 //! length of the rest | kind (1 byte) | pull | …
 //!   0 message:  epoch | offset | class (1 byte) | operation (zigzag) | time_ms | meta length | meta | body to the end
 //!   1 opened:   epoch | next | top          the pull reads from `next` on; the log's last offset is `top`
-//!   2 refused:  code | reason to the end    the pull is not served; code as in Centrifuge's errors
+//!   2 refused:  code | temporary (1 byte) | reason to the end    the pull is not served; code as in Centrifuge's errors
 //!   3 joined, 4 left: ClientInfo (Protobuf) to the end
 //! ```
 //!
@@ -52,6 +52,8 @@ pub enum Frame {
         pull: u64,
         /// A Centrifuge error code.
         code: u32,
+        /// Whether trying again later may help.
+        temporary: bool,
         /// For a log, not for a client.
         reason: String,
     },
@@ -141,10 +143,11 @@ impl Frame {
                 put_varint(&mut rest, *next);
                 put_varint(&mut rest, *top);
             }
-            Self::Refused { pull, code, reason } => {
+            Self::Refused { pull, code, temporary, reason } => {
                 rest.put_u8(REFUSED);
                 put_varint(&mut rest, *pull);
                 put_varint(&mut rest, (*code).into());
+                rest.put_u8((*temporary).into());
                 rest.extend_from_slice(reason.as_bytes());
             }
             Self::Presence { pull, joined, info } => {
@@ -220,7 +223,9 @@ impl Frame {
             REFUSED => {
                 let code =
                     u32::try_from(number(&mut rest)?).map_err(|_| FrameError::Field("code"))?;
-                Ok(Self::Refused { pull, code, reason: String::from_utf8_lossy(rest).into_owned() })
+                let temporary = byte(&mut rest)? != 0;
+                let reason = String::from_utf8_lossy(rest).into_owned();
+                Ok(Self::Refused { pull, code, temporary, reason })
             }
             JOINED | LEFT => {
                 let info =
@@ -317,8 +322,9 @@ mod tests {
             ),
             (any::<u64>(), epoch, any::<u64>(), any::<u64>())
                 .prop_map(|(pull, epoch, next, top)| Frame::Opened { pull, epoch, next, top }),
-            (any::<u64>(), any::<u32>(), "\\PC{0,20}")
-                .prop_map(|(pull, code, reason)| Frame::Refused { pull, code, reason }),
+            (any::<u64>(), any::<u32>(), any::<bool>(), "\\PC{0,20}").prop_map(
+                |(pull, code, temporary, reason)| Frame::Refused { pull, code, temporary, reason }
+            ),
             (any::<u64>(), any::<bool>(), info).prop_map(|(pull, joined, info)| Frame::Presence {
                 pull,
                 joined,

@@ -106,6 +106,7 @@ impl Session {
             since_offset: since.map_or(0, |since| since.offset),
             since: since.is_some(),
             reverse: request.reverse,
+            recovery: false,
         };
         let wish = Wish::History { since_epoch };
         self.request(id, wish, request::Kind::History(history), output)
