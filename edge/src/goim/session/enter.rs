@@ -9,7 +9,7 @@ use shared::channel::{ChannelName, Spelling};
 use super::{Pending, Refusal, Session, Stage, Work};
 use crate::goim::frame::Head;
 use crate::goim::operation;
-use crate::session::{Answer, Ask, AskId, Blame, Context, Output};
+use crate::session::{Answer, AskId, Blame, Context, Output};
 
 /// A room that the client may be in.
 pub(super) struct Room {
@@ -169,11 +169,13 @@ impl Session {
             self.pending = Some(Box::new(Pending { head, work }));
             return;
         }
-        for left in self.rooms.iter().filter(|room| !entering.rooms.contains(room)) {
-            output.asks.push(Ask::Unsubscribe(left.clone()));
+        let mut rooms = entering.rooms;
+        rooms.shrink_to_fit();
+        for left in std::mem::replace(&mut self.rooms, rooms) {
+            if !self.rooms.contains(&left) {
+                self.unsubscribe(left, output);
+            }
         }
-        self.rooms = entering.rooms;
-        self.rooms.shrink_to_fit();
         match entering.then {
             Then::LogIn => self.accept_login(head, context, output),
             Then::Echo(body) => self.reply(head, operation::CHANGE_ROOM_REPLY, &body, output),
@@ -194,9 +196,9 @@ impl Session {
             }
             Then::Echo(_) => {
                 let waiting = entering.waiting.into_iter().map(|(_, channel)| channel);
-                output
-                    .asks
-                    .extend(entering.opened.into_iter().chain(waiting).map(Ask::Unsubscribe));
+                for channel in entering.opened.into_iter().chain(waiting) {
+                    self.unsubscribe(channel, output);
+                }
                 self.reply(head, operation::CHANGE_ROOM_REPLY, &refusal.body(), output);
             }
         }
@@ -215,12 +217,16 @@ impl Session {
         }
         let shown = context.namespaces.options(channel).is_some_and(|options| options.presence);
         let info = (shown && !quiet).then(|| self.info());
-        self.subscribe(channel.clone(), info, quiet, output);
+        let id = self.subscribe(channel.clone(), info, quiet, output);
+        self.reopening.get_or_insert_default().asks.push((id, channel.clone()));
     }
 
     /// What became of a subscription that was opened anew: without it the client would miss
     /// everything and not know.
-    pub(super) fn answer_reopened(&mut self, answer: Answer, output: &mut Output) {
+    pub(super) fn answer_reopened(&mut self, id: AskId, answer: Answer, output: &mut Output) {
+        if !self.take_reopening(|(asked, _)| *asked == id) {
+            return;
+        }
         match answer {
             Answer::Subscribed(_) | Answer::Response(_) => {}
             Answer::Failed { message, .. } => {
@@ -232,6 +238,7 @@ impl Session {
 
     /// The back end took a channel from the client.
     pub(super) fn leave_removed(&mut self, channel: &ChannelName, output: &mut Output) {
+        self.take_reopening(|(_, reopening)| reopening == channel);
         if self.has_just_opened(channel) {
             if let Some(pending) = self.pending.take()
                 && let Pending { head, work: Work::Enter(mut entering) } = *pending

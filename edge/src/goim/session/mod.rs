@@ -61,6 +61,7 @@ pub struct Session {
     asked: u64,
     pending: Option<Box<Pending>>,
     backlog: Option<Box<Backlog>>,
+    reopening: Option<Box<Reopening>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,13 @@ enum Work {
 struct Backlog {
     frames: VecDeque<Frame>,
     bytes: usize,
+}
+
+/// Channels that lost messages and are asked for anew, at least one. An answer to any other ask that
+/// no request waits for belongs to one that was given up, and does not count.
+#[derive(Default)]
+struct Reopening {
+    asks: Vec<(AskId, ChannelName)>,
 }
 
 /// Why a request is not done. Codes are Centrifuge's.
@@ -127,6 +135,7 @@ impl Session {
             asked: 0,
             pending: None,
             backlog: None,
+            reopening: None,
         }
     }
 
@@ -194,7 +203,7 @@ impl Session {
         }
         match self.pending.take() {
             Some(pending) => self.answer_pending(*pending, id, answer, context, output),
-            None => self.answer_reopened(answer, output),
+            None => self.answer_reopened(id, answer, output),
         }
         self.catch_up(context, output);
     }
@@ -327,7 +336,7 @@ impl Session {
             }
             work @ (Work::Publish(_) | Work::Enter(_)) => {
                 self.pending = Some(Box::new(Pending { head, work }));
-                self.answer_reopened(answer, output);
+                self.answer_reopened(id, answer, output);
             }
         }
     }
@@ -371,6 +380,7 @@ impl Session {
         self.stage = Stage::Closed;
         self.pending = None;
         self.backlog = None;
+        self.reopening = None;
     }
 
     /// Asks for a channel from now on. `quiet` ones are inboxes and the broadcast, where only
@@ -392,6 +402,24 @@ impl Session {
             filtered: quiet,
         });
         id
+    }
+
+    /// Gives up a channel, whether it is open, under way or being opened anew.
+    fn unsubscribe(&mut self, channel: ChannelName, output: &mut Output) {
+        self.take_reopening(|(_, reopening)| *reopening == channel);
+        output.asks.push(Ask::Unsubscribe(channel));
+    }
+
+    /// Whether there was such an ask.
+    fn take_reopening(&mut self, is_meant: impl Fn(&(AskId, ChannelName)) -> bool) -> bool {
+        let Some(Reopening { asks }) = self.reopening.as_deref_mut() else { return false };
+        let before = asks.len();
+        asks.retain(|ask| !is_meant(ask));
+        let taken = asks.len() < before;
+        if asks.is_empty() {
+            self.reopening = None;
+        }
+        taken
     }
 
     fn next_id(&mut self) -> AskId {
