@@ -76,6 +76,16 @@ pub enum Item {
 }
 
 impl Form {
+    /// Whether messages are gathered for a tick before they are written: compression pays only for
+    /// batches, and clients that decompress in the background would see two of them that follow
+    /// each other closely in the wrong order.
+    pub fn gathers(self) -> bool {
+        match self.dialect {
+            Dialect::Danmaku(_, compression) => compression != Compression::None,
+            Dialect::Goim(_) | Dialect::Centrifuge(_) | Dialect::CentrifugeMessage(_) => false,
+        }
+    }
+
     /// Appends `items` as they are written to clients of this form: whole frames of the transport,
     /// so that results may be concatenated. `offsets`: whether the namespace lets clients see
     /// offsets.

@@ -232,13 +232,19 @@ impl Hub {
         }
     }
 
-    /// A shard has no reader of the channel any more.
+    /// A shard has no reader of the channel any more. Rooms linger, inboxes do not.
     pub fn handle_leave(&mut self, shard: ShardId, join: JoinId, name: &ChannelName, now: Instant) {
         let Some(channel) = self.channels.get_mut(name) else { return };
         if channel.shards.get(&shard) == Some(&join) {
             channel.shards.remove(&shard);
         }
-        if channel.shards.is_empty() && !channel.kept_warm {
+        if !channel.shards.is_empty() || channel.kept_warm {
+            return;
+        }
+        if name.is_inbox() || name.is_reserved() {
+            // Its reader may go on at another edge, and come back to what this one has not heard yet.
+            self.close(name);
+        } else {
             let at = now + self.linger;
             self.set_timer(name, Some(at));
         }

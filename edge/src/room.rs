@@ -111,6 +111,8 @@ struct Older {
 struct Stream {
     form: Form,
     filtered: bool,
+    /// What waits to be encoded together, in forms that gather.
+    gathered: Vec<Item>,
     segments: VecDeque<Segment>,
     first: u64,
     bytes: usize,
@@ -331,14 +333,32 @@ impl Room {
         }
     }
 
-    /// Encodes what is fresh for every form that has members.
+    /// Encodes what is fresh for every form that has members; forms that gather only note it.
     pub fn encode_fresh(&mut self) {
         let fresh = std::mem::take(&mut self.fresh);
         if fresh.is_empty() {
             return;
         }
         for stream in self.streams.iter_mut().filter(|stream| !stream.members.is_empty()) {
-            stream.encode(&self.channel, self.offsets, &fresh);
+            if stream.form.gathers() {
+                stream.gathered.extend_from_slice(&fresh);
+            } else {
+                stream.encode(&self.channel, self.offsets, &fresh);
+            }
+        }
+    }
+
+    /// Whether a form has gathered something.
+    pub fn has_gathered(&self) -> bool {
+        self.streams.iter().any(|stream| !stream.gathered.is_empty())
+    }
+
+    /// Encodes what was gathered. (Who came meanwhile gets a little of what was before; these forms
+    /// have no offsets that it would contradict.)
+    pub fn encode_gathered(&mut self) {
+        for stream in &mut self.streams {
+            let gathered = std::mem::take(&mut stream.gathered);
+            stream.encode(&self.channel, self.offsets, &gathered);
         }
     }
 
@@ -469,7 +489,7 @@ pub struct Swept {
 impl Stream {
     fn new(form: Form, filtered: bool) -> Self {
         let (segments, members) = (VecDeque::new(), Slab::new());
-        Self { form, filtered, segments, first: 0, bytes: 0, members }
+        Self { form, filtered, gathered: Vec::new(), segments, first: 0, bytes: 0, members }
     }
 
     fn end(&self) -> u64 {
@@ -531,6 +551,7 @@ impl Stream {
 
     fn clear(&mut self) {
         self.first = self.end();
+        self.gathered.clear();
         self.segments.clear();
         self.bytes = 0;
     }

@@ -83,6 +83,8 @@ pub struct Shard {
     unswept: BTreeSet<usize>,
     /// Rooms to be swept again at the next tick: a paced message waits, or a member is behind.
     later: BTreeSet<usize>,
+    /// Rooms that have gathered something to be encoded at the next tick.
+    gathering: BTreeSet<usize>,
     /// Rooms where somebody waits for messages.
     expecting: BTreeSet<usize>,
     events: VecDeque<Event>,
@@ -272,6 +274,12 @@ impl Shard {
                 self.admit_waiting(room, now);
             }
         }
+        for room in std::mem::take(&mut self.gathering) {
+            if let Some(gathered) = self.rooms.get_mut(room) {
+                gathered.encode_gathered();
+                self.unswept.insert(room);
+            }
+        }
         self.pace.handle_tick(now);
         self.unswept.append(&mut self.later);
     }
@@ -309,6 +317,9 @@ impl Shard {
             return;
         };
         let Swept { lost, behind } = swept;
+        if self.rooms[room].has_gathered() {
+            self.gathering.insert(room);
+        }
         if behind {
             self.later.insert(room);
         }
@@ -511,6 +522,7 @@ impl Shard {
         self.counted.remove(&room);
         self.unswept.remove(&room);
         self.later.remove(&room);
+        self.gathering.remove(&room);
         self.expecting.remove(&room);
     }
 

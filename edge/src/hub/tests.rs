@@ -275,6 +275,16 @@ fn a_pull_lingers_after_its_last_reader() {
 }
 
 #[test]
+fn an_inbox_does_not_linger() {
+    let start = now();
+    let mut hub = connected(start);
+    let inbox = ChannelName::inbox("42").expect("a name");
+    hub.handle_join(SHARD, JoinId(1), inbox.clone(), None, start);
+    hub.handle_leave(SHARD, JoinId(1), &inbox, start);
+    assert_eq!(hub.channels(), 1);
+}
+
+#[test]
 fn credit_is_granted_as_messages_are_taken() {
     let start = now();
     let mut hub = connected(start);

@@ -6,7 +6,7 @@
 //! Invariant: what belongs to a line that was replaced or abandoned is dropped by its attempt number,
 //! so a late event never touches the line that took its place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use shared::wire::control::{
 use shared::wire::frame::Frame;
 use shared::wire::{PROTOCOL_VERSION, convert};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::door::Door;
 use crate::hub::{Action as HubAction, Hub, Notice, ShardId};
@@ -109,6 +109,9 @@ struct Current {
     _tasks: JoinSet<()>,
 }
 
+/// Who publishes.
+type Publisher = (ShardId, ConnectionId);
+
 /// The owner of hub and pool.
 pub(super) struct Uplink {
     upstream: Upstream,
@@ -123,7 +126,11 @@ pub(super) struct Uplink {
     keys: HashMap<String, (ShardId, ConnectionId)>,
     attempts: JoinSet<()>,
     attempt_next: u64,
-    requests: JoinSet<()>,
+    /// Requests under way; a publish says whose it was.
+    requests: JoinSet<Option<Publisher>>,
+    /// Publishes that wait for the one before them of the same connection. A connection with one
+    /// under way has an entry, most often an empty one.
+    publishing: HashMap<Publisher, VecDeque<(AskId, request::Kind)>>,
     shards: Vec<mpsc::Sender<ToShard>>,
     namespaces: watch::Sender<Option<Arc<Namespaces>>>,
     gauges: Arc<Gauges>,
@@ -158,6 +165,7 @@ impl Uplink {
             attempts: JoinSet::new(),
             attempt_next: 0,
             requests: JoinSet::new(),
+            publishing: HashMap::new(),
             shards,
             namespaces,
             gauges,
@@ -199,7 +207,7 @@ impl Uplink {
                     self.hub.handle_deadline(now);
                 }
                 Some(_) = self.attempts.join_next() => {}
-                Some(_) = self.requests.join_next() => {}
+                Some(ended) = self.requests.join_next() => self.handle_request_ended(ended),
             }
         }
         if let Some(current) = self.current.take() {
@@ -374,9 +382,15 @@ impl Uplink {
             }
             ToHub::Request(connection, id, kind) => {
                 self.act().await; // so that the request comes after every update before it
-                self.request(kind, shard, move |result| {
-                    ToShard::Response(connection, id, answer(result))
-                });
+                if !matches!(kind, request::Kind::Publish(_)) {
+                    self.session_request((shard, connection), id, kind, None);
+                } else if let Some(waiting) = self.publishing.get_mut(&(shard, connection)) {
+                    waiting.push_back((id, kind)); // as many as its session lets be open
+                } else {
+                    self.publishing.insert((shard, connection), VecDeque::new());
+                    let publisher = (shard, connection);
+                    self.session_request(publisher, id, kind, Some(publisher));
+                }
             }
             ToHub::Older(channel, position) => {
                 let history = History {
@@ -388,7 +402,7 @@ impl Uplink {
                     reverse: false,
                     recovery: true,
                 };
-                self.request(request::Kind::History(history), shard, move |result| {
+                self.request(request::Kind::History(history), shard, None, move |result| {
                     ToShard::Older(channel, position, older(result, position))
                 });
             }
@@ -408,11 +422,40 @@ impl Uplink {
         }
     }
 
+    /// The next publish of a connection follows when the one before it is answered: whoever sends
+    /// several at once wants them in that order.
+    fn handle_request_ended(&mut self, ended: Result<Option<Publisher>, JoinError>) {
+        let publisher = match ended {
+            Ok(publisher) => publisher,
+            Err(error) => return tracing::error!(%error, "an uplink request's task failed"),
+        };
+        let Some(publisher) = publisher else { return };
+        match self.publishing.get_mut(&publisher).and_then(VecDeque::pop_front) {
+            Some((id, kind)) => self.session_request(publisher, id, kind, Some(publisher)),
+            None => {
+                self.publishing.remove(&publisher);
+            }
+        }
+    }
+
+    fn session_request(
+        &mut self,
+        (shard, connection): (ShardId, ConnectionId),
+        id: AskId,
+        kind: request::Kind,
+        publisher: Option<Publisher>,
+    ) {
+        self.request(kind, shard, publisher, move |result| {
+            ToShard::Response(connection, id, answer(result))
+        });
+    }
+
     /// Asks the upstream, and tells the shard what `make` makes of the answer.
     fn request(
         &mut self,
         kind: request::Kind,
         shard: ShardId,
+        publisher: Option<Publisher>,
         make: impl FnOnce(Option<response::Kind>) -> ToShard + Send + 'static,
     ) {
         let Some(to) = self.shards.get(usize::from(shard.0)).cloned() else { return };
@@ -434,6 +477,7 @@ impl Uplink {
                 gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
             }
             let _ = to.send(make(response)).await;
+            publisher
         });
     }
 }

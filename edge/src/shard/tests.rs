@@ -2,7 +2,7 @@ use shared::channel::Spelling;
 use shared::message::{Content, Epoch};
 
 use super::*;
-use crate::form::{Dialect, Encoding, Form, Item, Transport};
+use crate::form::{Compression, Dialect, Encoding, Form, Item, Transport};
 use crate::session::Recover;
 
 #[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
@@ -298,6 +298,25 @@ fn a_paced_broadcast_takes_its_time_and_leaves_nobody_out() {
     }
     reached.sort_unstable();
     assert_eq!(reached, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_compressed_form_gathers_for_a_tick() {
+    let start = now();
+    let mut shard = Shard::default();
+    let a = shard.connect();
+    let mut ask = subscribe(1, "live:1", None);
+    if let Ask::Subscribe { form, .. } = &mut ask {
+        form.dialect = Dialect::Danmaku(Transport::WebSocket, Compression::Brotli);
+    }
+    shard.handle_ask(a, ask, start);
+    open(&mut shard, "live:1", 0, start);
+    for offset in 1..=3 {
+        tell(&mut shard, "live:1", items([message(offset, 0)]), start);
+        assert!(sweep(&mut shard).is_empty());
+    }
+    shard.handle_tick(start + TICK);
+    assert_eq!(sweep(&mut shard), [(0, 3)]);
 }
 
 #[test]
