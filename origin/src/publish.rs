@@ -24,6 +24,9 @@ pub struct Publish {
     pub channel: ChannelName,
     /// The payload.
     pub body: Bytes,
+    /// Whether the payload may be nothing, as in goim, where the operation says enough; elsewhere
+    /// nothing to publish is a mistake.
+    pub may_be_empty: bool,
     /// Its class; the namespace's where none is named.
     pub class: Option<Class>,
     /// Its goim operation; the namespace's where none is named.
@@ -44,6 +47,7 @@ impl Publish {
         Self {
             channel,
             body: body.into(),
+            may_be_empty: false,
             class: None,
             operation: None,
             publisher: None,
@@ -189,7 +193,7 @@ pub fn admit(publish: Publish, namespaces: &Namespaces) -> Result<(ChannelName, 
         return Err(Refusal::UnknownNamespace(publish.channel.namespace().to_owned()));
     };
     let key = &publish.idempotency_key;
-    if publish.body.is_empty() {
+    if publish.body.is_empty() && !publish.may_be_empty {
         return Err(Refusal::Empty);
     }
     if publish.body.len() > BODY_BYTES_MAX {
@@ -229,6 +233,7 @@ mod tests {
         let refused = |publish| admit(publish, &namespaces).unwrap_err().code();
         assert_eq!(refused(publish("nowhere:1", b"x")), 102);
         assert_eq!(refused(publish("news", b"")), 107);
+        assert!(admit(Publish { may_be_empty: true, ..publish("news", b"") }, &namespaces).is_ok());
         assert_eq!(refused(publish("news", &vec![0; BODY_BYTES_MAX + 1])), 107);
         let long = "k".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1);
         assert_eq!(refused(Publish { idempotency_key: long, ..publish("news", b"x") }), 107);

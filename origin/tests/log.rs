@@ -38,6 +38,9 @@ async fn what_is_published_is_there_after_a_restart() {
         position = Some(published.position);
         expected.push((n, format!("m{n}")));
     }
+    let empty = Publish { may_be_empty: true, ..message("live:1", "") };
+    assert_eq!(origin.publish(empty).await.unwrap().position.offset, 11);
+    expected.push((11, String::new()));
     assert_eq!(bodies(&origin, "live:1").await, expected);
     origin.close();
     assert_eq!(origin.publish(message("live:1", "late")).await, Err(Refusal::ShuttingDown));
@@ -45,8 +48,8 @@ async fn what_is_published_is_there_after_a_restart() {
 
     let origin = open(folder.path()).unwrap();
     assert_eq!(bodies(&origin, "live:1").await, expected);
-    let published = origin.publish(message("live:1", "m11")).await.unwrap();
-    assert_eq!(published.position.offset, 11);
+    let published = origin.publish(message("live:1", "m12")).await.unwrap();
+    assert_eq!(published.position.offset, 12);
     assert_eq!(Some(published.position.epoch), position.map(|position| position.epoch));
     origin.close();
 }

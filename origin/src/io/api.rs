@@ -285,6 +285,7 @@ impl Api {
                 let to = |channel| Publish {
                     operation,
                     speed,
+                    may_be_empty: true,
                     ..Publish::new(channel, request.body.clone())
                 };
                 let outcomes =

@@ -270,13 +270,18 @@ async fn goims_pushes_reach_the_same_channels() {
         "/goim/push/keys?operation=1000&keys=k1",
         "/goim/push/all?operation=1000&speed=9",
     ] {
-        let (status, reply) = fixture.goim(post.clone(), target, "hi").await;
-        assert_eq!((status, reply), (200, json!({"code": 0, "message": ""})), "{target}");
+        for body in ["hi", ""] {
+            let (status, reply) = fixture.goim(post.clone(), target, body).await;
+            assert_eq!((status, reply), (200, json!({"code": 0, "message": ""})), "{target}");
+        }
     }
+    let empty = fixture.post("/api/publish", &json!({"channel": "live:1"})).await;
+    assert_eq!(empty["error"]["code"], 107, "that nothing is published is goim's alone");
     for channel in ["live:1", "#42"] {
         let history = json!({"channel": channel, "limit": -1});
         let reply = fixture.post("/api/history", &history).await;
-        assert_eq!(reply["result"]["publications"], json!([{"data": "hi", "offset": 1}]));
+        let pushed = json!([{"data": "hi", "offset": 1}, {"data": "", "offset": 2}]);
+        assert_eq!(reply["result"]["publications"], pushed);
     }
     let (_, reply) = fixture.goim(post.clone(), "/goim/push/mids?operation=1", "hi").await;
     assert_eq!(reply["code"], 0, "nobody to push to is no fault");
