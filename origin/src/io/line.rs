@@ -388,8 +388,8 @@ impl Puller {
     /// Writes everything that is due, pulls taking turns.
     async fn write_due(&mut self) -> Result<(), LineError> {
         loop {
-            let (due, presence) = self.board.take();
-            for (pull, joined, info) in presence {
+            let Due { pulls: due, presence } = self.board.take();
+            for PresenceNote { pull, joined, info } in presence {
                 if self.pulls.get(&pull).is_some_and(|pull| pull.cursor().is_some()) {
                     let info = ClientInfo::clone(&info);
                     self.frame(&Frame::Presence { pull, joined, info });
@@ -493,16 +493,31 @@ struct Board {
 
 #[derive(Default)]
 struct Notes {
-    due: VecDeque<u64>,
+    due: Due,
+    /// The pulls in `due`.
     noted: HashSet<u64>,
-    presence: Vec<(u64, bool, Arc<ClientInfo>)>,
+}
+
+/// What there is to write.
+#[derive(Default)]
+struct Due {
+    /// Pulls with something to read, in the order in which they became due.
+    pulls: VecDeque<u64>,
+    presence: Vec<PresenceNote>,
+}
+
+/// A client came to the channel of a pull, or left it.
+struct PresenceNote {
+    pull: u64,
+    joined: bool,
+    info: Arc<ClientInfo>,
 }
 
 impl Board {
-    fn take(&self) -> (VecDeque<u64>, Vec<(u64, bool, Arc<ClientInfo>)>) {
+    fn take(&self) -> Due {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.noted.clear();
-        (std::mem::take(&mut notes.due), std::mem::take(&mut notes.presence))
+        std::mem::take(&mut notes.due)
     }
 }
 
@@ -510,7 +525,7 @@ impl Watcher for Board {
     fn advanced(&self, pull: u64) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.noted.insert(pull) {
-            notes.due.push_back(pull);
+            notes.due.pulls.push_back(pull);
             drop(notes);
             self.changed.notify_one();
         }
@@ -518,8 +533,9 @@ impl Watcher for Board {
 
     fn presence_changed(&self, pull: u64, joined: bool, info: &Arc<ClientInfo>) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.presence.len() < PRESENCE_NOTES_MAX {
-            notes.presence.push((pull, joined, Arc::clone(info)));
+        let presence = &mut notes.due.presence;
+        if presence.len() < PRESENCE_NOTES_MAX {
+            presence.push(PresenceNote { pull, joined, info: Arc::clone(info) });
             drop(notes);
             self.changed.notify_one();
         }

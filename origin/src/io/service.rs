@@ -1,21 +1,20 @@
 //! An origin from its configuration to its end.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
-use shared::config::cli::{self, Outcome};
+use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
 use shared::io::http::Server;
 use shared::io::line::{LineError, answering};
-use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, with_signals};
-use shared::io::telemetry::{self, Telemetry};
+use shared::io::service;
+use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
+use shared::io::telemetry::Telemetry;
 use shared::io::tls::{Nodes, POLL_PERIOD, Role, TlsError};
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
 
 use super::api::{self, Api};
 use super::line;
@@ -53,23 +52,8 @@ pub enum RunError {
 }
 
 /// Does what the arguments ask for: most often runs an origin until SIGINT or SIGTERM.
-pub fn launch(args: &cli::Args) -> ExitCode {
-    let config = match cli::load::<Config>(args, PREFIX) {
-        Outcome::Run(config) => config,
-        Outcome::Exit(code) => return code,
-    };
-    telemetry::start_log(&config.log);
-    let ended = Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
-        let shutdown = Shutdown::new();
-        runtime.block_on(with_signals(shutdown.clone(), run(config, shutdown)))
-    });
-    let failure: Box<dyn Error> = match ended {
-        Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(error)) => error.into(),
-        Err(error) => error.into(),
-    };
-    tracing::error!(error = &*failure, "the origin failed");
-    ExitCode::FAILURE
+pub fn launch(args: &Args) -> ExitCode {
+    service::launch(args, ("origin", PREFIX), |config: &Config| &config.log, run)
 }
 
 /// Runs an origin until the shutdown.
