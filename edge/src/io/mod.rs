@@ -6,6 +6,7 @@
 
 mod connection;
 mod door;
+mod input;
 mod metrics;
 mod report;
 mod run;

@@ -23,18 +23,15 @@ use tokio::sync::mpsc;
 
 use super::connection::{Connection, REPLIES_MAX, Stage, Tokens, WriteCounts};
 use super::door::Door;
-use super::socket::{READ_BYTES, ReadOutcome, Socket};
+use super::socket::Socket;
 use super::uplink::ToShard;
 use crate::config::Config;
-use crate::form::{Encoding, Transport};
-use crate::goim::session;
+use crate::form::Transport;
 use crate::hub::ShardId;
 use crate::protocol::{Protocol, Setups};
 use crate::room::ConnectionId;
 use crate::session::{Ask, Blame, Close, Context, Output};
 use crate::shard::{Event, Shard, ToHub};
-use crate::upgrade::{self, Endpoint, Head, Upgrade};
-use crate::websocket::{self, Decoder};
 
 /// What a listener's clients speak first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +70,8 @@ pub(super) struct Counters {
 /// One shard's thread's state.
 pub(super) struct World {
     id: ShardId,
-    config: Arc<Config>,
-    setups: Setups,
+    pub(super) config: Arc<Config>,
+    pub(super) setups: Setups,
     shard: Shard,
     connections: Vec<Option<Box<Connection>>>,
     namespaces: Arc<Namespaces>,
@@ -82,9 +79,9 @@ pub(super) struct World {
     to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
     counters: Arc<Counters>,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
-    touched: Vec<ConnectionId>,
+    pub(super) touched: Vec<ConnectionId>,
     released: Vec<ConnectionId>,
-    scratch: BytesMut,
+    pub(super) scratch: BytesMut,
     output: Output,
 }
 
@@ -385,156 +382,8 @@ impl World {
         self.count_writes(counts);
     }
 
-    fn handle_readable(&mut self, id: ConnectionId) {
-        let now = Instant::now();
-        let mut input = std::mem::take(&mut self.scratch);
-        input.clear();
-        input.reserve(READ_BYTES);
-        let Some(connection) = self.connection(id) else { return };
-        let kept = std::mem::take(&mut connection.input);
-        input.extend_from_slice(&kept);
-        let outcome = connection.socket.read(&mut input);
-        match outcome {
-            Ok(ReadOutcome::Drained) => {}
-            Ok(ReadOutcome::More | ReadOutcome::End) => {
-                self.understand(id, &mut input);
-                if let Ok(ReadOutcome::End) = outcome
-                    && let Some(connection) = self.connection(id)
-                {
-                    connection.die(Blame::Peer);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a connection broke");
-                if let Some(connection) = self.connection(id) {
-                    connection.die(Blame::Network);
-                }
-            }
-        }
-        if let Some(connection) = self.connection(id)
-            && !connection.dead
-        {
-            connection.flush_socket(now);
-        }
-        if let Some(connection) = self.connection(id)
-            && !connection.is_ending()
-            && !input.is_empty()
-        {
-            connection.input = BytesMut::from(&input[..]);
-        }
-        self.scratch = input;
-    }
-
-    /// After an answer, a connection that was busy goes on with what it had read.
-    fn resume(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connection(id).filter(|c| !c.is_busy()) else { return };
-        connection.wake();
-        let mut input = std::mem::take(&mut connection.input);
-        if input.is_empty() {
-            return;
-        }
-        self.understand(id, &mut input);
-        if let Some(connection) = self.connection(id).filter(|c| !c.is_ending()) {
-            connection.input = input;
-        }
-    }
-
-    /// Takes everything whole off the front of `input`.
-    fn understand(&mut self, id: ConnectionId, input: &mut BytesMut) {
-        let config = Arc::clone(&self.config);
-        loop {
-            let Some(connection) = self.connection(id) else { return };
-            if connection.is_busy() {
-                return;
-            }
-            match &mut connection.stage {
-                Stage::Ending { .. } => return input.clear(),
-                Stage::Plain => {
-                    return self.with_protocol(id, |protocol, cx, out| {
-                        protocol.handle_bytes(input, cx, out);
-                    });
-                }
-                Stage::Head => match upgrade::read(input, &config.websocket) {
-                    Head::More => return,
-                    Head::Upgrade(upgrade) => self.handle_upgrade(id, &upgrade),
-                    Head::Refused(answer) => {
-                        connection.replies.extend_from_slice(answer.as_bytes());
-                        // The answer says why; there is no protocol yet to say it in.
-                        let (code, reason) = (1002, String::new());
-                        self.end(id, &Close { code, reason, blame: Blame::Peer });
-                    }
-                },
-                Stage::WebSocket(decoder) => match decoder.decode(input) {
-                    Ok(None) => return,
-                    Ok(Some(event)) => self.handle_websocket(id, event),
-                    Err(error) => {
-                        let close = Close {
-                            code: error.close_code(),
-                            reason: error.to_string(),
-                            blame: Blame::Peer,
-                        };
-                        self.end(id, &close);
-                    }
-                },
-            }
-        }
-    }
-
-    fn handle_upgrade(&mut self, id: ConnectionId, upgrade: &Upgrade) {
-        let Some(accepted_at) = self.connection(id).map(|c| c.accepted_at) else { return };
-        let config = Arc::clone(&self.config);
-        let client = client_id();
-        let (protocol, message_max) = match upgrade.endpoint {
-            Endpoint::Goim => {
-                let protocol =
-                    Protocol::goim(&self.setups, Transport::WebSocket, &client, accepted_at);
-                (protocol, session::MESSAGE_BYTES_MAX)
-            }
-            Endpoint::Centrifuge => {
-                let encoding =
-                    if upgrade.wants_protobuf() { Encoding::Protobuf } else { Encoding::Json };
-                let seed = rand::random();
-                let protocol =
-                    Protocol::centrifuge(&self.setups, encoding, &client, seed, accepted_at);
-                (protocol, config.centrifuge.frame_bytes_max.bytes() as u32)
-            }
-        };
-        let Some(connection) = self.connection(id) else { return };
-        upgrade.put_answer(&mut connection.replies);
-        if let Some(forwarded) = &upgrade.forwarded_for {
-            let trusted = &config.trusted_proxies;
-            connection.address =
-                address::forwarded(connection.peer, [forwarded.as_str()].into_iter(), trusted);
-        }
-        connection.protocol = Some(protocol);
-        connection.stage = Stage::WebSocket(Decoder::new(message_max));
-        self.touched.push(id);
-    }
-
-    fn handle_websocket(&mut self, id: ConnectionId, event: websocket::Event) {
-        match event {
-            websocket::Event::Message { payload, .. } => {
-                self.with_protocol(id, |protocol, cx, out| {
-                    protocol.handle_message(payload, cx, out);
-                });
-            }
-            websocket::Event::Ping(payload) => {
-                if let Some(connection) = self.connection(id) {
-                    websocket::put_pong(&mut connection.replies, &payload);
-                    self.touched.push(id);
-                }
-            }
-            websocket::Event::Pong => {}
-            websocket::Event::Close { code, .. } => {
-                let close =
-                    Close { code: code.unwrap_or(1000), reason: String::new(), blame: Blame::Peer };
-                self.end(id, &close);
-            }
-        }
-    }
-
     /// Lets a protocol decide, then writes and asks what it decided.
-    fn with_protocol(
+    pub(super) fn with_protocol(
         &mut self,
         id: ConnectionId,
         decide: impl FnOnce(&mut Protocol, &Context<'_>, &mut Output),
@@ -589,7 +438,7 @@ impl World {
     }
 
     /// Ends a connection for a reason; its seats are free at once.
-    fn end(&mut self, id: ConnectionId, close: &Close) {
+    pub(super) fn end(&mut self, id: ConnectionId, close: &Close) {
         let Some(connection) = self.connection(id).filter(|c| !c.is_ending()) else { return };
         connection.end(close, Instant::now() + LINGER);
         tracing::debug!(
@@ -645,7 +494,7 @@ impl World {
         }
     }
 
-    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.slot)?.as_deref_mut()?;
         (connection.id == id).then_some(connection)
     }
@@ -673,7 +522,7 @@ fn too_many() -> Close {
 }
 
 /// A connection's name, unique in the network.
-fn client_id() -> String {
+pub(super) fn client_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
