@@ -116,15 +116,19 @@ fn a_header_length_other_than_16_ends_the_connection() {
     });
 }
 
+/// An operation that means nothing to an edge.
+const UNKNOWN: i32 = 4711;
+
 #[test]
 fn a_body_of_4096_bytes_passes_and_one_more_does_not() {
     network(1, async |network| {
         for client in &mut both_in(network.edge(0), &Login::room(ROOM)).await? {
+            // An operation of no meaning, which is echoed; a message would come back to the room.
             let body = vec![b'x'; BODY_MAX];
-            let reply = client.request(operation::SEND, operation::SEND, body).await?;
+            let reply = client.request(UNKNOWN, UNKNOWN, body).await?;
             ensure!(reply.body.is_empty(), "{reply:?}");
             let body = vec![b'x'; BODY_MAX + 1];
-            client.send(&Frame::request(operation::SEND, 9, body).encode()).await?;
+            client.send(&Frame::request(UNKNOWN, 9, body).encode()).await?;
             client.closed().await?;
         }
         Ok(())
@@ -197,7 +201,8 @@ fn a_key_that_moves_to_another_edge_is_reached_there() {
             drop(before);
             let body = format!("turn {turn}");
             api.push("keys", "operation=1000&keys=device-1", body.clone()).await?;
-            ensure!(after.push().await?.body == body);
+            let got = after.push().await?.body;
+            ensure!(got == body, "turn {turn}: got {:?}", got);
             before = after;
         }
         Ok(())
