@@ -7,6 +7,7 @@
 //! Everything here is plain data and decisions except [`io`], which touches sockets, clocks and tasks.
 
 pub mod address;
+pub mod body;
 pub mod channel;
 pub mod config;
 pub mod io;

@@ -8,6 +8,7 @@
 
 use bytes::{BufMut, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
+use shared::body::json_body;
 use shared::channel::{ChannelName, Spelling};
 use shared::message::{ClientInfo, Content, Message};
 
@@ -59,7 +60,7 @@ pub fn broadcast_items(encoding: Encoding, items: &[Item], out: &mut BytesMut) {
         match encoding {
             Encoding::Json => {
                 out.put_slice(b"{\"push\":{\"message\":{\"data\":");
-                out.put_slice(&crate::body::json_body(body));
+                out.put_slice(&json_body(body));
                 out.put_slice(b"}}}");
             }
             Encoding::Protobuf => {

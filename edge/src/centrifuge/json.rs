@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
+use shared::body::json_body;
 use shared::wire::control::ClientInfo;
 
 use super::protocol::{Error, Expiry, Publication, Push, Reply, SubscribeResult};
-use crate::body::json_body;
 
 /// An object that is being written.
 pub(crate) struct Object<'a> {

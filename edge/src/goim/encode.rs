@@ -13,12 +13,12 @@
 use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
+use shared::body::json_body;
 use shared::message::Message;
 
 use super::compress;
 use super::frame::{self, HEADER_BYTES, Head};
 use super::operation;
-use crate::body::json_body;
 use crate::form::{Compression, Item, Transport};
 use crate::websocket::{self, Opcode};
 

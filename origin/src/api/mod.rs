@@ -7,8 +7,6 @@ pub mod centrifugo;
 pub mod goim;
 pub mod reply;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
@@ -20,18 +18,6 @@ pub fn one_line(json: &RawValue) -> Bytes {
         text.iter().copied().filter(|byte| !is_break(*byte)).collect()
     } else {
         Bytes::copy_from_slice(text)
-    }
-}
-
-/// A message's body as JSON: a JSON body as it is, other UTF-8 as a string, other bytes as base64.
-pub fn body_json(body: &[u8]) -> Box<RawValue> {
-    let as_string = |text: &str| serde_json::value::to_raw_value(text).unwrap_or_default();
-    match std::str::from_utf8(body) {
-        Ok(text) => match RawValue::from_string(text.to_owned()) {
-            Ok(json) => json,
-            Err(_) => as_string(text),
-        },
-        Err(_) => as_string(&BASE64.encode(body)),
     }
 }
 
@@ -74,17 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_as_json() {
-        for (body, expected) in [
-            (&b"{\"a\": 1}"[..], "{\"a\": 1}"),
-            (b"null", "null"),
-            (b"hello", "\"hello\""),
-            (b"say \"hi\"", "\"say \\\"hi\\\"\""),
-            (b"\xff\xfe", "\"//4=\""),
-            (b"", "\"\""),
-        ] {
-            assert_eq!(body_json(body).get(), expected);
-        }
+    fn line_breaks_go() {
         let raw = RawValue::from_string("{\"a\":\r\n \"b\\n\"}".to_owned()).unwrap();
         assert_eq!(one_line(&raw), "{\"a\": \"b\\n\"}");
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use shared::body::json_body;
 use shared::message::{ClientInfo, Message, Position};
 
-use super::body_json;
 use crate::io::origin::History;
 use crate::presence::Stats;
 use crate::publish::Refusal;
@@ -164,7 +164,7 @@ pub struct Client {
 
 impl From<&ClientInfo> for Client {
     fn from(info: &ClientInfo) -> Self {
-        let json = |bytes: &[u8]| (!bytes.is_empty()).then(|| body_json(bytes));
+        let json = |bytes: &[u8]| (!bytes.is_empty()).then(|| raw_json(bytes));
         Self {
             client: info.client.clone(),
             user: info.user.clone(),
@@ -188,12 +188,17 @@ pub struct Publication {
 impl From<&Message> for Publication {
     fn from(message: &Message) -> Self {
         Self {
-            data: body_json(&message.content.body),
+            data: raw_json(&message.content.body),
             info: message.content.publisher.as_deref().map(Client::from),
             offset: message.offset,
             tags: message.content.tags.clone(),
         }
     }
+}
+
+fn raw_json(body: &[u8]) -> Box<RawValue> {
+    // What is JSON by its making always parses.
+    serde_json::from_slice(&json_body(body)).unwrap_or_default()
 }
 
 /// A channel in use.
@@ -283,6 +288,17 @@ mod tests {
         assert_eq!(json(&reply), "{\"publish\":{\"offset\":7,\"epoch\":\"a\"}}");
         let reply = Named { method: None, reply: Err(ApiError::METHOD_NOT_FOUND.spelled()) };
         assert_eq!(json(&reply), "{\"error\":{\"code\":104,\"message\":\"not found\"}}");
+    }
+
+    #[test]
+    fn bodies_that_are_nested_too_deep_are_texts() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for (body, expected) in
+            [("{\"a\": 1}", "{\"a\": 1}"), ("", "\"\""), (&deep, &format!("{deep:?}"))]
+        {
+            assert_eq!(raw_json(body.as_bytes()).get(), expected);
+        }
+        assert_eq!(raw_json(b"\xff\xfe").get(), "\"//4=\"");
     }
 
     #[test]
