@@ -4,8 +4,8 @@
 // 3 brotli), timeoutMs, settleMs. Says `ready` when the SDK says `live` and has had its first online count.
 //
 // Order is looked at twice. `wire`: what the edge sent, taken from the SDK's raw packets. `sdk`: what the SDK handed
-// out. They differ for compressed streams: the SDK inflates packets concurrently in libuv's thread pool and hands each
-// out as it is ready, so only UV_THREADPOOL_SIZE=1 makes its own order sure.
+// out. They could differ for compressed streams: the SDK inflates packets concurrently in libuv's thread pool and hands
+// each out as it is ready. An edge therefore leaves a tick between compressed packets.
 
 import { LiveTCP, LiveWS } from 'bilibili-live-ws';
 import { brotliDecompressSync, inflateSync } from 'node:zlib';

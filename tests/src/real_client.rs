@@ -36,7 +36,6 @@ impl RealClient {
             .arg(format!("{scenario}.mjs"))
             .arg(options.to_string())
             .current_dir(folder())
-            .env("UV_THREADPOOL_SIZE", "1")
             .env("NODE_EXTRA_CA_CERTS", certificate)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
