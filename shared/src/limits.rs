@@ -19,8 +19,21 @@ pub const FRAME_BYTES_MAX: usize = BODY_BYTES_MAX + META_BYTES_MAX + 64;
 /// which are cut into pieces of [`SNAPSHOT_ENTRIES_MAX`], and answers with history.
 pub const CONTROL_BYTES_MAX: usize = 4 << 20;
 
-/// Entries in one piece of a snapshot: at 1 KiB each a quarter of [`CONTROL_BYTES_MAX`].
-pub const SNAPSHOT_ENTRIES_MAX: usize = 1000;
+/// Bytes of a user's id: what an inbox's name holds beside its mark.
+pub const USER_BYTES_MAX: usize = CHANNEL_BYTES_MAX - 1;
+
+/// Bytes of the info that a token or a back end attaches to a client, and of that to its
+/// subscription: a name, a picture's address and some ranks take less than 1 KiB, and every reader
+/// of a channel that tells of comings and goings is sent them.
+pub const INFO_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes of a client's presence in a channel: the names of both, its two infos, and 256 bytes for
+/// the connection's id (36) and the fields' heads: 8,957 bytes.
+pub const PRESENCE_BYTES_MAX: usize = CHANNEL_BYTES_MAX + USER_BYTES_MAX + 2 * INFO_BYTES_MAX + 256;
+
+/// Entries in one piece of a snapshot: of the largest, [`PRESENCE_BYTES_MAX`] each, 1.8 MB, which
+/// leaves more than half of [`CONTROL_BYTES_MAX`].
+pub const SNAPSHOT_ENTRIES_MAX: usize = 200;
 
 /// Messages one history or recovery answer carries at most (Centrifugo's
 /// `recovery_max_publication_limit`).
@@ -43,4 +56,50 @@ pub const PULL_CREDIT_MESSAGES: u32 = 1024;
 pub const PULLS_MAX: usize = 1 << 20;
 
 const _: () = assert!(FRAME_BYTES_MAX < CONTROL_BYTES_MAX);
+const _: () = assert!(SNAPSHOT_ENTRIES_MAX * PRESENCE_BYTES_MAX < CONTROL_BYTES_MAX / 2);
+const _: () = assert!(PRESENCE_BYTES_MAX < FRAME_BYTES_MAX);
+// A message names the client that published it.
+const _: () = assert!(PRESENCE_BYTES_MAX < META_BYTES_MAX);
 const _: () = assert!(CATCH_UP_MESSAGES_MIN < PULL_CREDIT_MESSAGES as usize);
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::message::ClientInfo;
+    use crate::wire::frame::Frame;
+    use crate::wire::{control, convert};
+
+    fn largest() -> ClientInfo {
+        ClientInfo {
+            user: "u".repeat(USER_BYTES_MAX),
+            client: "c".repeat(36),
+            conn_info: vec![b'1'; INFO_BYTES_MAX].into(),
+            chan_info: vec![b'1'; INFO_BYTES_MAX].into(),
+        }
+    }
+
+    #[test]
+    fn the_largest_snapshot_fits() {
+        let change = control::PresenceChange {
+            channel: "n".repeat(CHANNEL_BYTES_MAX),
+            joined: true,
+            info: Some(convert::info_out(&largest())),
+        };
+        let changes = vec![change; SNAPSHOT_ENTRIES_MAX];
+        let update = control::PresenceUpdate { seq: u64::MAX, snapshot: true, changes };
+        let bytes = update.encoded_len();
+        assert!(bytes <= SNAPSHOT_ENTRIES_MAX * PRESENCE_BYTES_MAX, "{bytes}");
+    }
+
+    #[test]
+    fn the_largest_presence_frame_fits() {
+        let frame = Frame::Presence { pull: u64::MAX, joined: true, info: largest() };
+        let mut bytes = BytesMut::new();
+        frame.encode(&mut bytes);
+        assert!(bytes.len() <= PRESENCE_BYTES_MAX, "{}", bytes.len());
+        assert_eq!(Frame::decode(&mut bytes), Ok(Some(frame)));
+    }
+}

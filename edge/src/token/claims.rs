@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use shared::limits::INFO_BYTES_MAX;
 
 use super::TokenError;
 
@@ -85,6 +86,18 @@ impl Override {
     pub(super) fn force_recovery(overrides: Option<&Self>) -> Option<bool> {
         overrides?.force_recovery.as_ref().map(|value| value.value)
     }
+}
+
+/// What others are told about the client. The client learns no more than that its token is invalid;
+/// the back end's makers find the reason in the log.
+pub(super) fn info(json: Option<&RawValue>, base64: Option<&str>) -> Result<Bytes, TokenError> {
+    let info = attached(json, base64)?;
+    if info.len() > INFO_BYTES_MAX {
+        let bytes = info.len();
+        tracing::warn!(bytes, "a token is refused: its info may have {INFO_BYTES_MAX} bytes");
+        return Err(TokenError::Invalid);
+    }
+    Ok(info)
 }
 
 /// What is attached: Base64 wins over JSON.

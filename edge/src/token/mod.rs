@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
+use shared::limits::USER_BYTES_MAX;
 
-use claims::{Claims, Override, attached};
+use claims::{Claims, Override, attached, info};
 
 /// The keys and rules that tokens are verified by; keys begin with `token.`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +105,7 @@ impl Config {
                     let overrides = sub.overrides.as_ref();
                     Ok(Grant {
                         channel: channel.clone(),
-                        info: attached(sub.info.as_deref(), sub.b64info.as_deref())?,
+                        info: info(sub.info.as_deref(), sub.b64info.as_deref())?,
                         data: attached(sub.data.as_deref(), sub.b64data.as_deref())?,
                         presence: Override::presence(overrides),
                         force_recovery: Override::force_recovery(overrides),
@@ -119,7 +120,7 @@ impl Config {
         };
         Ok(Connection {
             expires_ms: end_ms(&claims),
-            info: attached(claims.info.as_deref(), claims.b64info.as_deref())?,
+            info: info(claims.info.as_deref(), claims.b64info.as_deref())?,
             user: claims.sub.unwrap_or_default(),
             subscriptions,
         })
@@ -134,7 +135,7 @@ impl Config {
         Ok(Subscription {
             expires_ms: end_ms(&claims),
             grant: Grant {
-                info: attached(claims.info.as_deref(), claims.b64info.as_deref())?,
+                info: info(claims.info.as_deref(), claims.b64info.as_deref())?,
                 data: attached(claims.data.as_deref(), claims.b64data.as_deref())?,
                 presence: Override::presence(overrides),
                 force_recovery: Override::force_recovery(overrides),
@@ -165,6 +166,14 @@ impl Rules {
         let audience_fits = self.audience.as_ref().is_none_or(|wanted| {
             claims.aud.as_ref().is_some_and(|audience| audience.contains(wanted))
         });
+        let user_bytes = claims.sub.as_ref().map_or(0, String::len);
+        if user_bytes > USER_BYTES_MAX {
+            tracing::warn!(
+                bytes = user_bytes,
+                "a token is refused: its sub may have {USER_BYTES_MAX} bytes"
+            );
+            return Err(TokenError::Invalid);
+        }
         if !audience_fits || self.issuer.is_some() && claims.iss != self.issuer {
             return Err(TokenError::Invalid);
         }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use base64::Engine;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use shared::config::{Layers, resolve};
+use shared::limits::{INFO_BYTES_MAX, USER_BYTES_MAX};
 
 use super::*;
 
@@ -102,6 +104,29 @@ fn subscription_tokens() {
     };
     assert_eq!(hmac().subscription(&token, NOW_MS), Ok(expected));
     assert_eq!(hmac().subscription(&token, NOW_MS + 5000), Err(TokenError::Expired));
+}
+
+#[test]
+fn what_tokens_attach_is_bounded() {
+    let text = |bytes: usize| "x".repeat(bytes - 2); // as JSON with its quotes
+    let (most, more) = (text(INFO_BYTES_MAX), text(INFO_BYTES_MAX + 1));
+    let coded = |bytes: usize| base64::engine::general_purpose::STANDARD.encode(vec![b'1'; bytes]);
+    let (longest, longer) = ("u".repeat(USER_BYTES_MAX), "u".repeat(USER_BYTES_MAX + 1));
+    for (claims, is_good) in [
+        (json!({"info": most}), true),
+        (json!({"info": more}), false),
+        (json!({"b64info": coded(INFO_BYTES_MAX)}), true),
+        (json!({"b64info": coded(INFO_BYTES_MAX + 1)}), false),
+        (json!({"sub": longest}), true),
+        (json!({"sub": longer}), false),
+    ] {
+        let token = sign(Algorithm::HS256, "new", &claims);
+        assert_eq!(hmac().connection(&token, NOW_MS).is_ok(), is_good, "{claims}");
+        assert_eq!(hmac().subscription(&token, NOW_MS).is_ok(), is_good, "{claims}");
+        let token = sign(Algorithm::HS256, "new", &json!({"subs": {"a": claims}}));
+        let is_good = is_good || claims.get("sub").is_some();
+        assert_eq!(hmac().connection(&token, NOW_MS).is_ok(), is_good, "subs: {claims}");
+    }
 }
 
 #[test]

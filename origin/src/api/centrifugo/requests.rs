@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use shared::channel::ChannelName;
+use shared::limits::INFO_BYTES_MAX;
 use shared::message::{Class, Epoch};
 use shared::wire::control;
 
@@ -308,7 +309,7 @@ impl SubscribeRequest<'_> {
         let subscribe = control::Subscribe {
             channel: canonical(&self.channel)?,
             target: Some(target(self.user, self.client, self.session)),
-            info: optional_data(self.info, &self.b64info, "b64info")?,
+            info: info(self.info, &self.b64info)?,
             data: optional_data(self.data, &self.b64data, "b64data")?,
             expire_at_s: u64::try_from(self.expire_at).unwrap_or(0),
             recover_epoch,
@@ -340,7 +341,7 @@ impl RefreshRequest<'_> {
             target: Some(target(self.user, self.client, self.session)),
             expired: self.expired,
             expire_at_s: u64::try_from(self.expire_at).unwrap_or(0),
-            info: optional_data(self.info, "", "")?,
+            info: info(self.info, "")?,
         };
         Ok(Call::Command(control::command::Kind::Refresh(refresh)))
     }
@@ -416,6 +417,17 @@ fn data(json: Option<&RawValue>, base64: &str, field: &str) -> Result<Bytes, Api
 /// The same where `null` stands for nothing.
 fn optional_data(json: Option<&RawValue>, base64: &str, field: &str) -> Result<Bytes, ApiError> {
     data(json.filter(|json| json.get() != "null"), base64, field)
+}
+
+/// What others are told about a client.
+fn info(json: Option<&RawValue>, base64: &str) -> Result<Bytes, ApiError> {
+    let info = optional_data(json, base64, "b64info")?;
+    if info.len() > INFO_BYTES_MAX {
+        let bytes = info.len();
+        let message = format!("info has {bytes} bytes; at most {INFO_BYTES_MAX} are allowed");
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(info)
 }
 
 /// What clients are told where nothing else is said: Centrifugo's defaults.

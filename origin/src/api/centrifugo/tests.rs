@@ -1,3 +1,6 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use shared::limits::INFO_BYTES_MAX;
 use shared::message::Class;
 
 use super::*;
@@ -87,6 +90,22 @@ fn commands_to_edges() {
     assert_eq!(error("subscribe", "{\"user\":\"42\"}"), 107);
     assert!(matches!(call("unsubscribe", "{\"user\":\"4\"}"), Call::Command(_)));
     assert!(matches!(call("refresh", "{\"user\":\"4\",\"expired\":true}"), Call::Command(_)));
+}
+
+#[test]
+fn what_is_attached_to_clients_is_bounded() {
+    let info = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let subscribe = |info: &str| format!("{{\"user\":\"4\",\"channel\":\"a\",{info}}}");
+    let refresh = |info: &str| format!("{{\"user\":\"4\",{info}}}");
+    let json = |bytes| format!("\"info\":{}", info(bytes));
+    let base64 = |bytes| format!("\"b64info\":\"{}\"", BASE64.encode(vec![b'1'; bytes]));
+    let (most, more) = (INFO_BYTES_MAX, INFO_BYTES_MAX + 1);
+    call("subscribe", &subscribe(&json(most)));
+    call("subscribe", &subscribe(&base64(most)));
+    call("refresh", &refresh(&json(most)));
+    assert_eq!(error("subscribe", &subscribe(&json(more))), 107);
+    assert_eq!(error("subscribe", &subscribe(&base64(more))), 107);
+    assert_eq!(error("refresh", &refresh(&json(more))), 107);
 }
 
 #[test]
