@@ -78,6 +78,17 @@ mod tests {
         );
     }
 
+    #[test]
+    fn meanings_are_sentences() {
+        for row in reference(None).lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+            let meaning = cells.last().copied().unwrap_or_default();
+            // A proper name that is never written otherwise.
+            let begins = meaning.starts_with("goim ") || !meaning.starts_with(char::is_lowercase);
+            assert!(begins && meaning.ends_with('.'), "{row}");
+        }
+    }
+
     /// Checks the TOML texts of a document, each by the service that its first line names.
     #[test]
     fn the_files_in_the_operators_guide_are_good() {

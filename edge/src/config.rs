@@ -231,7 +231,7 @@ impl Configure for Place {
             carrier: reader.value(
                 "place.carrier",
                 "unknown".into(),
-                "Carrier of its uplink: telecom, unicom, mobile, …",
+                "Carrier of its uplink, such as telecom, unicom or mobile.",
             ),
             site: reader.value("place.site", String::new(), "Data centre."),
             zone: reader.value("place.zone", "default".into(), "Zone that it is deployed in."),

@@ -49,48 +49,48 @@ impl Configure for Config {
             allow_anonymous: reader.value(
                 "centrifuge.allow_anonymous",
                 default.allow_anonymous,
-                "whether clients without a token are served, as anonymous users",
+                "Whether clients without a token are served, as anonymous users.",
             ),
             personal_channel: reader.value(
                 "centrifuge.personal_channel",
                 default.personal_channel,
-                "whether each user is subscribed to the inbox #<user> at connect",
+                "Whether each user is subscribed to the inbox #<user> at connect.",
             ),
             ping_interval: reader.ranged(
                 "centrifuge.ping_interval",
                 default.ping_interval,
                 Duration::from_secs(1)..=Duration::from_secs(3600),
-                "time between pings; told to clients in whole seconds",
+                "Time between pings; told to clients in whole seconds.",
             ),
             pong_timeout: reader.ranged(
                 "centrifuge.pong_timeout",
                 default.pong_timeout,
                 Duration::from_millis(100)..=Duration::from_secs(3600),
-                "how long a pong may take; shorter than centrifuge.ping_interval",
+                "How long a pong may take; shorter than centrifuge.ping_interval.",
             ),
             connect_timeout: reader.ranged(
                 "centrifuge.connect_timeout",
                 default.connect_timeout,
                 Duration::from_millis(100)..=Duration::from_secs(600),
-                "how long after the handshake the connect command may come",
+                "How long after the handshake the connect command may come.",
             ),
             expired_close_delay: reader.ranged(
                 "centrifuge.expired_close_delay",
                 default.expired_close_delay,
                 Duration::ZERO..=Duration::from_secs(3600),
-                "how long an expired connection or subscription lives on, to be refreshed",
+                "How long an expired connection or subscription lives on, to be refreshed.",
             ),
             channels_max: reader.ranged(
                 "centrifuge.channels_max",
                 default.channels_max,
                 1..=4096,
-                "subscriptions a connection may have",
+                "Subscriptions a connection may have.",
             ),
             frame_bytes_max: reader.ranged(
                 "centrifuge.frame_bytes_max",
                 default.frame_bytes_max,
                 ByteSize::kib(1)..=ByteSize::mib(1),
-                "bytes of one WebSocket message a client may send",
+                "Bytes of one WebSocket message a client may send.",
             ),
         };
         if config.pong_timeout >= config.ping_interval {

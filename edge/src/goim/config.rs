@@ -73,19 +73,19 @@ impl Configure for Config {
                 "goim.handshake_timeout",
                 default.handshake_timeout,
                 Duration::from_secs(1)..=Duration::from_secs(60),
-                "How long a goim or danmaku connection may take from being accepted to being logged in",
+                "How long a goim or danmaku connection may take from being accepted to being logged in.",
             ),
             heartbeat: reader.ranged(
                 "goim.heartbeat",
                 default.heartbeat,
                 Duration::from_secs(1)..=Duration::from_secs(3600),
-                "How often clients are told to send a heartbeat; tell svrlist the same",
+                "How often clients are told to send a heartbeat; tell svrlist the same.",
             ),
             heartbeat_max: reader.ranged(
                 "goim.heartbeat_max",
                 default.heartbeat_max,
                 1..=100,
-                "Heartbeat intervals that may pass without a heartbeat before a connection is closed",
+                "Heartbeat intervals that may pass without a heartbeat before a connection is closed.",
             ),
             auth: reader.one_of(
                 "goim.auth",
@@ -93,18 +93,18 @@ impl Configure for Config {
                 &[("anyone", AuthMode::Anyone), ("token", AuthMode::Token)],
                 "Who may log in: `anyone` believes every client which user it is, as goim does, so that \
                  everyone can read every inbox; `token` demands a JWT whose subject is that user, in the \
-                 field `token` (goim) or `key` (danmaku)",
+                 field `token` (goim) or `key` (danmaku).",
             ),
             danmaku_room: reader.value(
                 "goim.danmaku_room",
                 default.danmaku_room,
-                "The channel of a danmaku room, with {roomid} for its number",
+                "The channel of a danmaku room, with {roomid} for its number.",
             ),
             rooms_max: reader.ranged(
                 "goim.rooms_max",
                 default.rooms_max,
                 1..=128,
-                "Rooms a goim connection may be in at once",
+                "Rooms a goim connection may be in at once.",
             ),
             gap: reader.one_of(
                 "goim.gap",
@@ -112,7 +112,7 @@ impl Configure for Config {
                 &[("skip", GapMode::Skip), ("close", GapMode::Close)],
                 "What happens to a connection that cannot be given messages it should get: the protocol has \
                  no words for it, so either it goes on with the newest (`skip`) or is closed and connects \
-                 again (`close`)",
+                 again (`close`).",
             ),
         };
         let example = config.danmaku_room.replace(ROOM_PLACEHOLDER, "1000");

@@ -13,8 +13,8 @@ impl Configure for Config {
     fn read(reader: &mut Reader) -> Self {
         let connection = Rules {
             keys: keys(reader, &CONNECTION),
-            audience: reader.optional("token.audience", "the audience every token must be for"),
-            issuer: reader.optional("token.issuer", "the issuer every token must be from"),
+            audience: reader.optional("token.audience", "The audience every token must be for."),
+            issuer: reader.optional("token.issuer", "The issuer every token must be from."),
         };
         let subscription_keys = keys(reader, &SUBSCRIPTION);
         let subscription = (!subscription_keys.is_empty()).then(|| {
@@ -39,31 +39,31 @@ struct KeyNames {
 }
 
 const CONNECTION: KeyNames = KeyNames {
-    hmac: ("token.hmac_secret", "key of tokens signed with HS256, HS384 or HS512"),
+    hmac: ("token.hmac_secret", "Key of tokens signed with HS256, HS384 or HS512."),
     hmac_previous: (
         "token.hmac_previous_secret",
-        "the key before token.hmac_secret, accepted while keys are exchanged",
+        "The key before token.hmac_secret, accepted while keys are exchanged.",
     ),
-    rsa: ("token.rsa_public_key", "PEM public key of tokens signed with RS256, RS384 or RS512"),
-    ecdsa: ("token.ecdsa_public_key", "PEM public key of tokens signed with ES256 or ES384"),
+    rsa: ("token.rsa_public_key", "PEM public key of tokens signed with RS256, RS384 or RS512."),
+    ecdsa: ("token.ecdsa_public_key", "PEM public key of tokens signed with ES256 or ES384."),
 };
 
 const SUBSCRIPTION: KeyNames = KeyNames {
     hmac: (
         "token.subscription.hmac_secret",
-        "like token.hmac_secret, where subscription tokens have keys of their own",
+        "Like token.hmac_secret, where subscription tokens have keys of their own.",
     ),
     hmac_previous: (
         "token.subscription.hmac_previous_secret",
-        "like token.hmac_previous_secret, for subscription tokens",
+        "Like token.hmac_previous_secret, for subscription tokens.",
     ),
     rsa: (
         "token.subscription.rsa_public_key",
-        "like token.rsa_public_key, for subscription tokens",
+        "Like token.rsa_public_key, for subscription tokens.",
     ),
     ecdsa: (
         "token.subscription.ecdsa_public_key",
-        "like token.ecdsa_public_key, for subscription tokens",
+        "Like token.ecdsa_public_key, for subscription tokens.",
     ),
 };
 

@@ -34,14 +34,14 @@ impl Configure for LogConfig {
         let filter = reader.value(
             "log",
             "info".to_owned(),
-            "which log lines are written: a level, or levels by module such as info,edge=debug",
+            "Which log lines are written: a level, or levels by module such as info,edge=debug.",
         );
         if let Err(error) = EnvFilter::builder().parse(&filter) {
             reader.fault("log", format!("is not a log filter: {error}"));
         }
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         let format =
-            reader.one_of("log_format", LogFormat::Text, &formats, "how log lines are written");
+            reader.one_of("log_format", LogFormat::Text, &formats, "How log lines are written.");
         Self { filter, format }
     }
 }
