@@ -166,6 +166,24 @@ fn services_end_with_the_network_however_it_ends() {
     std::fs::remove_dir_all(up.folder().expect("what it left")).expect("it can be removed");
 }
 
+#[test]
+fn a_service_that_refuses_its_configuration_ends_the_network() {
+    let mut up = Up::start(base_port(20_000));
+    up.wait_for("Linecast is up.");
+    let line = up.wait_for("kill -9 ");
+    let edge: u32 = line.split_whitespace().nth(2).and_then(|id| id.parse().ok()).expect("an id");
+    up.wait_for("Ctrl-C stops it.");
+
+    let file = up.folder().expect("a folder").join("edge-1.toml");
+    let good = std::fs::read_to_string(&file).expect("it can be read");
+    std::fs::write(&file, format!("nonsense = 1\n{good}")).expect("it can be written");
+    kill("KILL", edge);
+    up.wait_for("linecast: edge-1 refuses its configuration");
+    up.wait_for("  configuration: 1 fault");
+    up.wait_for("nonsense");
+    assert_eq!(up.ended().code(), Some(64), "{}", up.seen.join("\n"));
+}
+
 /// How many networks fit between the base ports of two tests.
 const RANGES: u32 = 20;
 

@@ -23,7 +23,7 @@ use self::args::{
 use crate::io::output::{complain, note, say};
 use crate::io::pki::Folder;
 use crate::io::stdin::end_with_stdin;
-use crate::io::up::{Data, up};
+use crate::io::up::{Data, UpError, up};
 use crate::io::{places, push, tail};
 use crate::network::Ports;
 use crate::reference::reference;
@@ -68,7 +68,13 @@ fn run_up(args: UpArgs) -> ExitCode {
         Err(error) => return misused(&error),
     };
     let data = if args.ephemeral { Data::Ephemeral } else { Data::Kept(args.data) };
-    until_signal(|shutdown| up(data, ports, shutdown))
+    until_signal(
+        |shutdown| up(data, ports, shutdown),
+        |error| match error {
+            UpError::Misconfigured { .. } => misused(error),
+            _ => failed(error),
+        },
+    )
 }
 
 fn run_push(args: PushArgs) -> ExitCode {
@@ -91,7 +97,7 @@ fn run_push(args: PushArgs) -> ExitCode {
         key: args.key,
         ca: args.ca,
     };
-    until_signal(|shutdown| push::push(options, shutdown))
+    until_signal(|shutdown| push::push(options, shutdown), |error| failed(error))
 }
 
 fn run_tail(args: TailArgs) -> ExitCode {
@@ -108,7 +114,7 @@ fn run_tail(args: TailArgs) -> ExitCode {
         bodies: args.bodies,
         ca: args.ca,
     };
-    until_signal(|shutdown| tail::tail(options, shutdown))
+    until_signal(|shutdown| tail::tail(options, shutdown), |error| failed(error))
 }
 
 fn run_pki(command: PkiCommand) -> ExitCode {
@@ -171,11 +177,13 @@ fn run_lookup(args: LookupArgs) -> ExitCode {
     }
 }
 
-/// Runs a command to its end, or until SIGINT or SIGTERM.
-fn until_signal<F, E>(command: impl FnOnce(Shutdown) -> F) -> ExitCode
+/// Runs a command to its end, or until SIGINT or SIGTERM. `fail` says why it failed.
+fn until_signal<F, E>(
+    command: impl FnOnce(Shutdown) -> F,
+    fail: impl FnOnce(&E) -> ExitCode,
+) -> ExitCode
 where
     F: Future<Output = Result<(), E>>,
-    E: Error,
 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -184,7 +192,7 @@ where
     let shutdown = Shutdown::new();
     match runtime.block_on(with_signals(shutdown.clone(), command(shutdown))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => failed(&error),
+        Ok(Err(error)) => fail(&error),
         Err(error) => failed(&error),
     }
 }

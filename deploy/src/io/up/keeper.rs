@@ -1,15 +1,17 @@
 //! Keeps one service running as a process: starts it, passes on what it prints, starts it again when
-//! it dies, ends it when asked.
+//! it dies, ends it when asked. One that refuses its configuration would do so again, and is left.
 //!
 //! Invariant: a process that was started here ends with this one. Its standard input is a pipe that
 //! the kernel closes at the latest when we end, and the service takes that as its end.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use shared::config::cli::EXIT_CONFIGURATION;
 use shared::io::shutdown::Shutdown;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -33,6 +35,8 @@ pub(super) enum News {
     NotStarted(io::Error),
     /// It ended without being asked, and stays down for so long.
     Died(ExitStatus, Duration),
+    /// It refuses its configuration, with these words, and is not started again.
+    Misconfigured(Vec<String>),
 }
 
 /// The owner of a service's process.
@@ -72,8 +76,11 @@ impl Keeper {
                 drain(&mut printing).await;
                 return;
             };
-            drain(&mut printing).await;
+            let last_lines = drain(&mut printing).await;
             match died {
+                Ok(status) if status.code() == Some(EXIT_CONFIGURATION.into()) => {
+                    return self.tell(News::Misconfigured(last_lines));
+                }
                 Ok(status) => {
                     let pause = pauses.handle_death(started.elapsed());
                     self.tell(News::Died(status, pause));
@@ -110,7 +117,7 @@ impl Keeper {
         }
     }
 
-    fn pass_on(&self, child: &mut Child) -> JoinSet<()> {
+    fn pass_on(&self, child: &mut Child) -> JoinSet<VecDeque<String>> {
         let mut printing = JoinSet::new();
         if let Some(out) = child.stdout.take() {
             printing.spawn(print(self.prefix.clone(), out));
@@ -155,25 +162,39 @@ fn program() -> io::Result<PathBuf> {
     Ok(if named.exists() { named } else { PathBuf::from("/proc/self/exe") })
 }
 
-/// Prints everything from `out`, line by line, a long line in pieces.
-async fn print(prefix: String, out: impl AsyncRead + Unpin) {
+/// Prints everything from `out`, line by line, a long line in pieces; answers the last lines.
+async fn print(prefix: String, out: impl AsyncRead + Unpin) -> VecDeque<String> {
     let mut out = BufReader::new(out);
     let mut line = Vec::new();
+    let mut last_lines = VecDeque::new();
     loop {
         line.clear();
         match (&mut out).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => note(&format!("{prefix}{}", String::from_utf8_lossy(&line).trim_end())),
+            Ok(0) | Err(_) => return last_lines,
+            Ok(_) => {
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                note(&format!("{prefix}{line}"));
+                if last_lines.len() == LAST_LINES_MAX {
+                    last_lines.pop_front();
+                }
+                last_lines.push_back(line);
+            }
         }
     }
 }
 
-/// Lets the last lines of a process that has ended be printed.
-async fn drain(printing: &mut JoinSet<()>) {
-    let all = async { while printing.join_next().await.is_some() {} };
+/// Lets the last lines of a process that has ended be printed, and answers them.
+async fn drain(printing: &mut JoinSet<VecDeque<String>>) -> Vec<String> {
+    let mut last_lines = Vec::new();
+    let all = async {
+        while let Some(printed) = printing.join_next().await {
+            last_lines.extend(printed.unwrap_or_default());
+        }
+    };
     // A process that was started by the service may hold its output open for ever.
     let _ = tokio::time::timeout(LAST_LINES_WITHIN, all).await;
     printing.abort_all();
+    last_lines
 }
 
 /// How long a service may take to end. Longer than the services' own graces.
@@ -182,3 +203,5 @@ const GRACE: Duration = Duration::from_secs(12);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
 const LINE_BYTES_MAX: u64 = 64 << 10;
+/// More than a configuration has faults as a rule.
+const LAST_LINES_MAX: usize = 20;

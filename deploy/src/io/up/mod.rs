@@ -63,12 +63,24 @@ pub enum UpError {
         /// How.
         status: std::process::ExitStatus,
     },
+    /// A service refuses its configuration, and would again.
+    #[error("{name} refuses its configuration{}", indented(.said))]
+    Misconfigured {
+        /// The service.
+        name: String,
+        /// Its own words.
+        said: Vec<String>,
+    },
     /// Services that never got ready.
     #[error("after {} s still waiting for {services}", READY_WITHIN.as_secs())]
     NeverReady {
         /// Which, and what each says.
         services: String,
     },
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
 }
 
 fn said(taken: &[Taken]) -> String {
@@ -196,6 +208,9 @@ impl Running {
                 }
                 News::NotStarted(source) => {
                     return Err(UpError::Start { name: name.clone(), source });
+                }
+                News::Misconfigured(said) => {
+                    return Err(UpError::Misconfigured { name: name.clone(), said });
                 }
                 News::Died(status, _) if when_up.is_some() => {
                     return Err(UpError::EndedEarly { name: name.clone(), status });
