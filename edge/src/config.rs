@@ -10,6 +10,7 @@ use shared::io::admin;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
 use shared::limits::PULLS_MAX;
+use shared::line::BudgetFactory;
 
 use crate::hub::SHARDS_MAX;
 use crate::{centrifuge, goim, token, upgrade};
@@ -31,6 +32,8 @@ pub struct Config {
     pub upstream: SocketAddr,
     /// The local address that lines are opened from.
     pub line_local: SocketAddr,
+    /// What a line may use.
+    pub budget: BudgetFactory,
     /// How long a pull outlives its last reader.
     pub linger: Duration,
     /// Channels pulled at once.
@@ -157,6 +160,7 @@ impl Configure for Config {
                 SocketAddr::from(([0, 0, 0, 0], 0)),
                 "Local address that lines are opened from.",
             ),
+            budget: BudgetFactory::read(reader),
             linger: reader.ranged(
                 "upstream.linger",
                 Duration::from_secs(30),

@@ -12,6 +12,7 @@ use shared::io::admin::default_address;
 use shared::io::http::Limits;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
+use shared::line::BudgetFactory;
 use shared::message::Class;
 use shared::namespace::{Access, Durability, Namespaces, Options};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub api: SocketAddr,
     /// Where edges open lines (UDP).
     pub line: SocketAddr,
+    /// What a line may use.
+    pub budget: BudgetFactory,
     /// Where operators look.
     pub admin: SocketAddr,
     /// The bounds of the API's listener.
@@ -84,6 +87,7 @@ impl Configure for Config {
         let log = LogConfig::read(reader);
         let api = reader.value("listen.api", loopback(7400), "Where back ends call the HTTP APIs.");
         let line = reader.value("listen.line", loopback(7401), "Where edges open lines (UDP).");
+        let budget = BudgetFactory::read(reader);
         let admin = reader.value(
             "admin",
             default_address(7409),
@@ -121,6 +125,7 @@ impl Configure for Config {
         Self {
             api,
             line,
+            budget,
             admin,
             limits,
             node,

@@ -1,7 +1,7 @@
 //! An edge from its start to its end.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, Nodes, POLL_PERIOD, Role, TlsError};
+use shared::line::BudgetFactory;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -100,7 +101,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         channels_max: config.channels_max,
         request_timeout: config.request_timeout,
     };
-    let endpoint = line::calling(config.line_local, &nodes, Role::Origin)?;
+    let endpoint = line::calling(config.line_local, &nodes, Role::Origin, config.budget)?;
     let uplink = Uplink::new(
         upstream,
         endpoint,
@@ -137,7 +138,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         told = told.wait_for(Option::is_some) => drop(told),
     }
     for svrlist in &config.svrlists {
-        let endpoint = line::calling((Ipv4Addr::UNSPECIFIED, 0).into(), &nodes, Role::Svrlist)?;
+        let endpoint = line::calling(ANY, &nodes, Role::Svrlist, BudgetFactory::default())?;
         let report = reporter.clone().run(endpoint, *svrlist, shutdown.clone());
         tasks.spawn("report", report);
     }
@@ -215,6 +216,8 @@ fn listen(
 
 /// What an edge's environment variables begin with.
 pub const PREFIX: &str = "LINECAST_EDGE";
+/// Any local address.
+const ANY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 /// What a shard may be behind the hub before the line waits for it.
 const SHARD_QUEUE: usize = 1024;
 /// How long ending tasks may take.

@@ -93,7 +93,7 @@ impl Service {
         let nodes = Nodes::load(&config.node)?;
         let api = bind("the HTTP APIs", config.api).await?;
         let admin = bind("admin", config.admin).await?;
-        let endpoint = answering(config.line, &nodes, &[Role::Edge])?;
+        let endpoint = answering(config.line, &nodes, &[Role::Edge], config.budget)?;
         let ephemeral = config.store.ephemeral.then(Ephemeral::new);
         if let Some(Ephemeral(folder)) = &ephemeral {
             config.store.place.folder.clone_from(folder);

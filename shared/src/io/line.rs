@@ -19,6 +19,7 @@ use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
 
 use super::tls::{NodeName, Nodes, Role, SERVER_NAME, TlsError};
 use crate::limits::CONTROL_BYTES_MAX;
+use crate::line::BudgetFactory;
 use crate::wire::PROTOCOL_VERSION;
 use crate::wire::control::{Down, Hello, Request, Response, Up, Welcome, down, up};
 use crate::wire::frame::{Frame, FrameError};
@@ -99,26 +100,34 @@ pub struct Answered {
     pub down: Sender<Down>,
 }
 
-/// An endpoint that answers lines of nodes of the given roles on `address`.
+/// An endpoint that answers lines of nodes of the given roles on `address`; each line
+/// may use `budget`.
 pub fn answering(
     address: SocketAddr,
     nodes: &Nodes,
     accepts: &[Role],
+    budget: BudgetFactory,
 ) -> Result<Endpoint, LineError> {
     let mut config = nodes.quic_server(accepts)?;
-    config.transport_config(Arc::new(transport()));
+    config.transport_config(Arc::new(transport(budget)));
     config.migration(false);
     let endpoint =
         Endpoint::server(config, address).map_err(|source| LineError::Bind { address, source })?;
     Ok(endpoint)
 }
 
-/// An endpoint that calls nodes of one role from `address` (port 0 for any).
-pub fn calling(address: SocketAddr, nodes: &Nodes, expects: Role) -> Result<Endpoint, LineError> {
+/// An endpoint that calls nodes of one role from `address` (port 0 for any); each line
+/// may use `budget`.
+pub fn calling(
+    address: SocketAddr,
+    nodes: &Nodes,
+    expects: Role,
+    budget: BudgetFactory,
+) -> Result<Endpoint, LineError> {
     let mut endpoint =
         Endpoint::client(address).map_err(|source| LineError::Bind { address, source })?;
     let mut config = nodes.quic_client(&[expects])?;
-    config.transport_config(Arc::new(transport()));
+    config.transport_config(Arc::new(transport(budget)));
     endpoint.set_default_client_config(config);
     Ok(endpoint)
 }
@@ -320,8 +329,9 @@ async fn within<T>(
     tokio::time::timeout(timeout, work).await.unwrap_or(Err(LineError::TimedOut(timeout)))
 }
 
-fn transport() -> quinn::TransportConfig {
+fn transport(budget: BudgetFactory) -> quinn::TransportConfig {
     let mut config = quinn::TransportConfig::default();
+    config.congestion_controller_factory(Arc::new(budget));
     // The pool probes lines and gives them up; this only cleans up after a peer that vanished.
     config.max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT_MS).into()));
     config.max_concurrent_bidi_streams(VarInt::from_u32(REQUESTS_MAX));

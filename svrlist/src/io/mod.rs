@@ -25,6 +25,7 @@ use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError};
+use shared::line::BudgetFactory;
 use tokio::net::TcpListener;
 
 use crate::config::{Config, PREFIX};
@@ -162,7 +163,12 @@ impl Svrlist {
         Ok(Self {
             telemetry,
             desk: Arc::new(Desk { registry: Mutex::default(), site, metrics }),
-            endpoint: line::answering(config.line, &nodes, &[Role::Edge])?,
+            endpoint: line::answering(
+                config.line,
+                &nodes,
+                &[Role::Edge],
+                BudgetFactory::default(),
+            )?,
             nodes,
             weights: config.weights,
             places,
