@@ -254,8 +254,7 @@ impl Hub {
     pub fn handle_count(&mut self, shard: ShardId, name: &ChannelName, count: u32) {
         let Some(channel) = self.channels.get_mut(name) else { return };
         let before = channel.counts.insert(shard, count).unwrap_or(0);
-        let concerns_others = !name.is_inbox() && (!name.is_reserved() || channel.kept_warm);
-        if before != count && concerns_others {
+        if before != count && is_counted(name, channel) {
             self.counted.insert(name.clone());
         }
     }
@@ -587,7 +586,8 @@ impl Hub {
     fn send_online(&mut self, snapshot: bool) {
         let changed = std::mem::take(&mut self.counted);
         let names: Vec<&ChannelName> = if snapshot {
-            self.channels.keys().filter(|name| !name.is_inbox()).collect()
+            let counted = self.channels.iter().filter(|(name, channel)| is_counted(name, channel));
+            counted.map(|(name, _)| name).collect()
         } else {
             changed.iter().collect()
         };
@@ -635,6 +635,11 @@ impl Hub {
             self.actions.push_back(Action::Up(Box::new(kind)));
         }
     }
+}
+
+/// Whether the upstream is told how many are in a channel: rooms and the broadcast, not inboxes.
+fn is_counted(name: &ChannelName, channel: &Channel) -> bool {
+    !name.is_inbox() && (!name.is_reserved() || channel.kept_warm)
 }
 
 /// Tells every shard that reads a channel.

@@ -315,6 +315,11 @@ fn counts_are_summed_over_shards_and_told_anew_with_each_line() {
     hub.handle_join(OTHER, JoinId(1), room(), None, start);
     hub.handle_count(SHARD, &room(), 3);
     hub.handle_count(OTHER, &room(), 4);
+    for private in [ChannelName::inbox("42"), ChannelName::key("k")] {
+        let private = private.expect("a name");
+        hub.handle_join(SHARD, JoinId(2), private.clone(), None, start);
+        hub.handle_count(SHARD, &private, 1);
+    }
     drain(&mut hub);
     hub.handle_deadline(start + ONLINE_EVERY);
     let counts = |actions: Vec<Action>| {
