@@ -7,6 +7,7 @@
 //! - [`interop`]: a message crosses from one protocol to another
 //! - [`goim_rules`]: what goim's protocol says, and the traps that goim itself falls into
 //! - [`centrifuge_rules`]: behaviours that re-implementations of the Centrifuge protocol get wrong
+//! - [`hooks`]: what a back end decides through its hooks
 //! - [`applications`]: what applications do with real SDKs and a real browser
 //! - [`list`]: svrlist over real edges
 //! - [`speed`]: a small run of each benchmark, so that none rots
@@ -15,6 +16,7 @@ mod applications;
 mod centrifuge_rules;
 mod crashes;
 mod goim_rules;
+mod hooks;
 mod interop;
 mod list;
 mod publish;
