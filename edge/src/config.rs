@@ -209,6 +209,24 @@ impl Configure for Config {
         if chain.is_some() != key.is_some() {
             reader.fault("tls.certificate", "needs tls.key, and the other way round");
         }
+        let listeners =
+            [config.listen.goim, config.listen.http, config.listen.goim_tls, config.listen.https];
+        let unspecified = listeners.iter().flatten().any(|address| address.ip().is_unspecified());
+        if unspecified && config.public.host.is_empty() && !config.svrlists.is_empty() {
+            reader.fault(
+                "public.host",
+                "must be set where a listener has an unspecified address: svrlist tells it to clients",
+            );
+        }
+        if config.limits.asks_burst < config.centrifuge.channels_max as u32 + BURST_SPARE {
+            reader.fault(
+                "limits.asks_burst",
+                format_args!(
+                    "must be at least centrifuge.channels_max and {BURST_SPARE} more, so that a client \
+                     can subscribe to all its channels at once"
+                ),
+            );
+        }
         if config.goim.auth == goim::AuthMode::Token && !config.token.has_connection_keys() {
             reader.fault("goim.auth", "demands tokens, but no key to verify them by is set");
         }
@@ -318,3 +336,6 @@ impl Configure for Limits {
         }
     }
 }
+
+/// Asks beside its subscriptions that a client may make when it connects.
+const BURST_SPARE: u32 = 32;

@@ -40,8 +40,10 @@ pub(super) enum Stage {
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) socket: Socket,
-    /// Where it is counted: address of the peer.
+    /// Where it comes from: a client, or a proxy.
     pub(super) peer: IpAddr,
+    /// The address under which it is counted at the door.
+    pub(super) counted: Option<IpAddr>,
     /// The client's own address, behind trusted proxies.
     pub(super) address: IpAddr,
     pub(super) stage: Stage,
@@ -84,6 +86,7 @@ impl Connection {
             id,
             socket,
             peer,
+            counted: None,
             address: peer,
             stage,
             protocol: None,

@@ -139,9 +139,18 @@ impl World {
             connection.address =
                 address::forwarded(connection.peer, [forwarded.as_str()].into_iter(), trusted);
         }
+        let (address, counted) = (connection.address, connection.counted);
         connection.protocol = Some(protocol);
         connection.stage = Stage::WebSocket(Decoder::new(message_max));
         self.touched.push(id);
+        if counted.is_none() && self.door.count(address) {
+            if let Some(connection) = self.connection(id) {
+                connection.counted = Some(address);
+            }
+        } else if counted.is_none() {
+            let reason = "too many connections of this address".into();
+            self.end(id, &Close { code: 3504, reason, blame: Blame::Peer });
+        }
     }
 
     fn handle_websocket(&mut self, id: ConnectionId, event: websocket::Event) {

@@ -32,6 +32,7 @@ impl Reporter {
     pub(super) async fn run(self, endpoint: Endpoint, svrlist: SocketAddr, shutdown: Shutdown) {
         let session = rand::random();
         let started_ms = unix_ms();
+        let mut away = false;
         loop {
             let hello = Hello { protocol: PROTOCOL_VERSION, node: self.name.clone(), session };
             let ended = tokio::select! {
@@ -39,6 +40,7 @@ impl Reporter {
                 called = line::call(&endpoint, svrlist, hello) => match called {
                     Ok(mut call) => {
                         tracing::info!(%svrlist, peer = %call.peer, "reporting");
+                        away = false;
                         tokio::select! {
                             () = shutdown.triggered() => {
                                 return self.say_goodbye(call, started_ms).await;
@@ -49,7 +51,9 @@ impl Reporter {
                     Err(error) => error,
                 },
             };
-            tracing::info!(%svrlist, error = &ended as &dyn Error, "cannot report");
+            if !std::mem::replace(&mut away, true) {
+                tracing::warn!(%svrlist, error = &ended as &dyn Error, "cannot report");
+            }
             tokio::select! {
                 () = shutdown.triggered() => return,
                 () = tokio::time::sleep(RETRY) => {}

@@ -87,7 +87,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     ));
     let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
     metrics::register(&telemetry, &gauges, &counters);
-    telemetry.register(|registry| nodes.register(registry));
+    telemetry.register(|registry| nodes.register(registry.sub_registry_with_prefix("node")));
     tasks.spawn("node certificates", nodes.clone().watch(POLL_PERIOD, shutdown.clone()));
 
     let (to_hub, from_shards) = mpsc::unbounded_channel();
@@ -190,7 +190,9 @@ fn listen(
         let certificates = ClientFacing::load(chain, key)?;
         plain = Some(certificates.server_config(&[])?);
         http = Some(certificates.server_config(&[b"http/1.1"])?);
-        telemetry.register(|registry| certificates.register(registry));
+        telemetry.register(|registry| {
+            certificates.register(registry.sub_registry_with_prefix("clients"));
+        });
         tasks.spawn("certificates", certificates.watch(POLL_PERIOD, shutdown.clone()));
     }
     let all = [

@@ -133,7 +133,9 @@ async fn run(start: Start) {
                 }
             }
             Some(ended) = acceptors.join_next() => {
-                tracing::error!(?ended, "an accept loop ended");
+                if !shutdown.is_triggered() {
+                    tracing::error!(?ended, "an accept loop ended");
+                }
                 break;
             }
         }

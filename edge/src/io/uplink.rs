@@ -26,7 +26,7 @@ use shared::wire::control::{
 };
 use shared::wire::frame::Frame;
 use shared::wire::{PROTOCOL_VERSION, convert};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::door::Door;
@@ -105,6 +105,8 @@ struct Current {
     number: u64,
     connection: Connection,
     control: mpsc::Sender<up::Kind>,
+    /// Datagrams that had arrived when it was last looked at.
+    datagrams: u64,
     /// Its tasks end with it.
     _tasks: JoinSet<()>,
 }
@@ -124,6 +126,9 @@ pub(super) struct Uplink {
     opening: Option<u64>,
     /// Who logged in last with each key.
     keys: HashMap<String, (ShardId, ConnectionId)>,
+    /// Places for requests under way: those with large answers, and all others.
+    large: Arc<Semaphore>,
+    small: Arc<Semaphore>,
     attempts: JoinSet<()>,
     attempt_next: u64,
     /// Requests under way; a publish says whose it was.
@@ -162,6 +167,8 @@ impl Uplink {
             current: None,
             opening: None,
             keys: HashMap::new(),
+            large: Arc::new(Semaphore::new(LARGE_MAX)),
+            small: Arc::new(Semaphore::new(SMALL_MAX)),
             attempts: JoinSet::new(),
             attempt_next: 0,
             requests: JoinSet::new(),
@@ -203,6 +210,7 @@ impl Uplink {
                     let now = Instant::now();
                     let (connections, addresses) = self.door.counts();
                     self.hub.set_clients(connections, addresses);
+                    self.listen(now);
                     self.pool.handle_deadline(now);
                     self.hub.handle_deadline(now);
                 }
@@ -214,6 +222,15 @@ impl Uplink {
             current.connection.close(line::CLOSE_DONE, b"the edge ends");
         }
         self.endpoint.wait_idle().await;
+    }
+
+    /// Whatever arrives on a line is a sign of life, also the pieces of an answer under way.
+    fn listen(&mut self, now: Instant) {
+        let Some(current) = &mut self.current else { return };
+        let datagrams = current.connection.stats().udp_rx.datagrams;
+        if std::mem::replace(&mut current.datagrams, datagrams) != datagrams {
+            self.pool.handle_heard(current.line, now);
+        }
     }
 
     async fn act(&mut self) {
@@ -331,7 +348,8 @@ impl Uplink {
         tasks.spawn(write_control(up, control_in));
         tasks.spawn(read_control(down, line, number, events.clone()));
         tasks.spawn(read_frames(connection.clone(), line, number, events));
-        self.current = Some(Current { line, number, connection, control, _tasks: tasks });
+        self.current =
+            Some(Current { line, number, connection, control, datagrams: 0, _tasks: tasks });
         self.pool.handle_opened(line, now);
         self.gauges.lines_opened.fetch_add(1, Ordering::Relaxed);
         self.namespaces.send_replace(Some(Arc::clone(&namespaces)));
@@ -460,17 +478,13 @@ impl Uplink {
     ) {
         let Some(to) = self.shards.get(usize::from(shard.0)).cloned() else { return };
         let connection = self.current.as_ref().map(|current| current.connection.clone());
+        let is_large = matches!(kind, request::Kind::History(_) | request::Kind::Presence(_));
+        let places = Arc::clone(if is_large { &self.large } else { &self.small });
         let request = Request { after_update: self.hub.update_seq(), kind: Some(kind) };
         let (timeout, gauges) = (self.upstream.request_timeout, Arc::clone(&self.gauges));
         self.requests.spawn(async move {
             let response = match connection {
-                Some(connection) => match line::request(&connection, &request, timeout).await {
-                    Ok(Response { kind }) => kind,
-                    Err(error) => {
-                        tracing::info!(error = &error as &dyn Error, "an uplink request failed");
-                        None
-                    }
-                },
+                Some(connection) => ask(&connection, &places, &request, timeout).await,
                 None => None,
             };
             if response.is_none() {
@@ -479,6 +493,30 @@ impl Uplink {
             let _ = to.send(make(response)).await;
             publisher
         });
+    }
+}
+
+/// Asks when there is a place, all within `timeout`.
+async fn ask(
+    connection: &Connection,
+    places: &Semaphore,
+    request: &Request,
+    timeout: Duration,
+) -> Option<response::Kind> {
+    let asked = async {
+        let _place = places.acquire().await; // never closed
+        line::request(connection, request, timeout).await
+    };
+    match tokio::time::timeout(timeout, asked).await {
+        Ok(Ok(Response { kind })) => kind,
+        Ok(Err(error)) => {
+            tracing::info!(error = &error as &dyn Error, "an uplink request failed");
+            None
+        }
+        Err(_) => {
+            tracing::info!(?timeout, "an uplink request was not answered in time");
+            None
+        }
     }
 }
 
@@ -569,5 +607,9 @@ const EVENTS_MAX: usize = 64;
 /// Control messages that wait for the line. A new line is told everything at once, in pieces of 200:
 /// 8 million subscriptions with presence are 40,000 of them.
 const CONTROL_QUEUE: usize = 65_536;
+/// Histories and presences under way: at up to 4 MiB each, 32 MiB.
+const LARGE_MAX: usize = 8;
+/// Other requests under way: at a round trip of 50 ms, 10,000 a second.
+const SMALL_MAX: usize = 512;
 /// Messages of shards that are taken at once.
 const BATCH: usize = 256;

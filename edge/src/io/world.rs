@@ -75,7 +75,7 @@ pub(super) struct World {
     shard: Shard,
     connections: Vec<Option<Box<Connection>>>,
     namespaces: Arc<Namespaces>,
-    door: Arc<Door>,
+    pub(super) door: Arc<Door>,
     to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
     counters: Arc<Counters>,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
@@ -126,7 +126,9 @@ impl World {
         tls: Option<&Arc<ServerConfig>>,
     ) -> Option<ConnectionId> {
         let peer = address::canonical(peer);
-        if !self.door.enter(peer) {
+        let is_proxy = self.config.trusted_proxies.iter().any(|net| net.contains(&peer));
+        let counted = (!is_proxy).then_some(peer);
+        if !self.door.enter(counted) {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -141,7 +143,7 @@ impl World {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::error!(%error, "cannot begin TLS");
-                self.door.leave(peer);
+                self.door.leave(counted);
                 return None;
             }
         };
@@ -152,6 +154,7 @@ impl World {
         };
         let asks = Tokens::new(self.config.limits.asks_burst, now);
         let mut connection = Connection::new(id, socket, peer, stage, asks, now);
+        connection.counted = counted;
         if entrance == Entrance::Goim {
             let client = client_id();
             let protocol = Protocol::goim(&self.setups, Transport::Tcp, &client, now);
@@ -404,6 +407,8 @@ impl World {
             namespaces,
             online: &|channel| shard.online(channel),
         };
+        output.bytes.clear(); // nothing of another connection, whatever happened there
+        output.asks.clear();
         decide(protocol, &cx, output);
         if std::mem::replace(&mut connection.held, protocol.is_held()) && !connection.held {
             self.released.push(id);
@@ -459,7 +464,7 @@ impl World {
         if let Some(at) = connection.deadline {
             self.deadlines.remove(&(at, id));
         }
-        self.door.leave(connection.peer);
+        self.door.leave(connection.counted);
         self.count_end(connection.ended.unwrap_or(Blame::Network));
         self.shard.disconnect(id);
         self.pump();

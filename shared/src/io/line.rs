@@ -214,6 +214,8 @@ pub struct Sender<M> {
 
 impl<M: Message> Sender<M> {
     fn new(stream: SendStream) -> Self {
+        // A stream that has ended already needs no priority.
+        let _ = stream.set_priority(CONTROL_PRIORITY);
         Self { stream, kind: PhantomData }
     }
 
@@ -306,7 +308,9 @@ pub struct FrameSender {
 impl FrameSender {
     /// Opens the live stream of a line.
     pub async fn open(connection: &Connection) -> Result<Self, LineError> {
-        Ok(Self { stream: connection.open_uni().await? })
+        let stream = connection.open_uni().await?;
+        let _ = stream.set_priority(LIVE_PRIORITY);
+        Ok(Self { stream })
     }
 
     /// Writes the pieces of frames in order, sharing their bytes; `pieces` is emptied.
@@ -352,6 +356,9 @@ pub const CLOSE_PROTOCOL: VarInt = VarInt::from_u32(1);
 /// Close code of a line that its side has no more use for.
 pub const CLOSE_DONE: VarInt = VarInt::from_u32(0);
 
+/// Answers to requests, which may be large histories, have priority 0: nothing waits behind them.
+const LIVE_PRIORITY: i32 = 1;
+const CONTROL_PRIORITY: i32 = 2;
 const IDLE_TIMEOUT_MS: u32 = 10_000;
 const WINDOW_BYTES: u32 = 8 << 20;
 const READ_BYTES: usize = 64 << 10;
