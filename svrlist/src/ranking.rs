@@ -2,14 +2,15 @@
 //!
 //! The whole policy, in the order in which it decides:
 //!
-//! 1. [`Standing`]: edges that are full, cut off from their upstream, draining or weightless are
-//!    named only when there is nothing better. (Silent edges are not in the list at all, see [`crate::registry`].)
+//! 1. [`Standing`]: edges that are full, cut off from their upstream, draining or weightless come
+//!    after all others, and only as far as those are too few or of one carrier. (Silent edges are
+//!    not in the list at all, see [`crate::registry`].)
 //! 2. `Band`: edges are compared by [`Cost`], the drop rate to be expected in percentage points:
 //!    another carrier, then distance, then load. Costs within one band of `BAND_PP` are equal.
 //! 3. `Draw`: among equals, weighted rendezvous hashing of the user: each user has an order of its
 //!    own that does not change while the edges stay, and each edge gets clients by its weight.
-//! 4. [`choose`](Ranking::choose): three to five servers, over two carriers and two sites wherever
-//!    there is a choice.
+//! 4. [`choose`](Ranking::choose): three to five servers, over two carriers wherever there is a
+//!    choice, and over two sites where that names no edge of lesser standing.
 //!
 //! Every edge is placed on an absolute scale, whatever the others are. So the order does not depend
 //! on the order of the input, and an edge that goes moves only the users that were on it.
@@ -73,15 +74,12 @@ impl Ranking {
     }
 
     /// The servers for one user among the edges that `admits` lets pass, best first: at most
-    /// [`SERVERS_MAX`], at least [`SERVERS_MIN`] where that many have the same standing.
+    /// [`SERVERS_MAX`], at least [`SERVERS_MIN`] where there are so many.
     pub fn choose(&self, user: &[u8], admits: impl Fn(&Edge) -> bool) -> Vec<Choice<'_>> {
         let user = xxh3_64_with_seed(user, USER_SEED);
-        let admitted = || self.entries.iter().filter(|entry| admits(&entry.edge));
-        let best_standing = admitted().map(|entry| entry.standing).min();
-        let mut placed: Vec<(Place<'_>, &Entry)> = admitted()
-            .filter(|entry| Some(entry.standing) == best_standing)
-            .map(|entry| (Place::of(entry, user), entry))
-            .collect();
+        let admitted = self.entries.iter().filter(|entry| admits(&entry.edge));
+        let mut placed: Vec<(Place<'_>, &Entry)> =
+            admitted.map(|entry| (Place::of(entry, user), entry)).collect();
         spread(&mut placed);
         placed
             .iter()
@@ -93,8 +91,8 @@ impl Ranking {
     }
 }
 
-/// Shortens the edges to an answer, sorted: the best, and towards the end those that add a second
-/// carrier and a second site if the best have but one.
+/// Shortens the edges to an answer, sorted: the best, as few as possible of lesser standing, and
+/// towards the end those that add a second carrier and a second site if the best have but one.
 fn spread<'a>(placed: &mut Vec<(Place<'a>, &'a Entry)>) {
     let by_place = |(a, _): &(Place<'a>, &Entry), (b, _): &(Place<'a>, &Entry)| a.cmp(b);
     let mut rest = Vec::new();
@@ -104,9 +102,16 @@ fn spread<'a>(placed: &mut Vec<(Place<'a>, &'a Entry)>) {
         rest = placed.split_off(SERVERS_MAX);
     }
     placed.sort_by(by_place);
+    let Some((best, _)) = placed.first() else { return };
+    let of_the_best = placed.partition_point(|(place, _)| place.standing == best.standing);
+    rest.extend(placed.drain(of_the_best.max(SERVERS_MIN).min(placed.len())..));
     // Neither may cost the variety of the other kind that is there.
     let two_sites = varied(placed, site);
     bring_in(placed, &rest, carrier, |chosen| !two_sites || varied(chosen, site));
+    placed.sort_by(by_place);
+    // A site of its own is no reason to name an edge of lesser standing than there are already.
+    let worst = placed.last().map(|(place, _)| place.standing);
+    rest.retain(|(place, _)| Some(place.standing) <= worst);
     let two_carriers = varied(placed, carrier);
     bring_in(placed, &rest, site, |chosen| !two_carriers || varied(chosen, carrier));
     placed.sort_by(by_place);
@@ -125,10 +130,10 @@ fn varied<'a, K: PartialEq>(chosen: &[(Place<'a>, &'a Entry)], key: fn(&'a Entry
     chosen.windows(2).any(|pair| key(pair[0].1) != key(pair[1].1))
 }
 
-/// If all the chosen have one `key`, puts the best of the rest with another in place of the worst
-/// chosen for which `allows` agrees; never of the first.
+/// If all the chosen have one `key`, adds the best of the rest with another; where there is no room
+/// for it, in place of the worst chosen for which `allows` agrees, never of the first.
 fn bring_in<'a, K: PartialEq>(
-    chosen: &mut [(Place<'a>, &'a Entry)],
+    chosen: &mut Vec<(Place<'a>, &'a Entry)>,
     rest: &[(Place<'a>, &'a Entry)],
     key: fn(&'a Entry) -> K,
     allows: impl Fn(&[(Place<'a>, &'a Entry)]) -> bool,
@@ -140,6 +145,10 @@ fn bring_in<'a, K: PartialEq>(
     let only = key(first);
     let others = rest.iter().filter(|(_, entry)| key(entry) != only);
     let Some(other) = others.min_by(|(a, _), (b, _)| a.cmp(b)) else { return };
+    if chosen.len() < SERVERS_MAX {
+        chosen.push(*other);
+        return;
+    }
     for at in (1..chosen.len()).rev() {
         let before = std::mem::replace(&mut chosen[at], *other);
         if allows(chosen) {
@@ -152,6 +161,7 @@ fn bring_in<'a, K: PartialEq>(
 /// Where an edge stands for one user. The order of the fields is the policy.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 struct Place<'a> {
+    standing: Standing,
     band: Band,
     draw: Draw,
     /// Makes the order total.
@@ -164,6 +174,7 @@ impl<'a> Place<'a> {
         // Two independent halves of one hash.
         let feels = 2.0 * unit(draw >> 32);
         Self {
+            standing: entry.standing,
             band: Band::of(entry.cost.carrier + entry.cost.distance + entry.cost.load * feels),
             draw: Draw::of(unit(draw & 0xffff_ffff), entry.edge.weight),
             name: Reverse(&entry.edge.name),
@@ -240,14 +251,13 @@ impl Cost {
 }
 
 fn carrier_cost(client: Carrier, edge: Carrier) -> f64 {
-    // A cloud is connected to every carrier, and an unknown carrier may be the same one.
-    let between = |carrier| matches!(carrier, Carrier::Cloud | Carrier::Unknown);
-    if between(client) || between(edge) {
-        if client == edge { 0.0 } else { BETWEEN_CARRIERS_PP }
-    } else if client == edge {
-        0.0
-    } else {
-        OTHER_CARRIER_PP
+    match (client, edge) {
+        // It may be the same one; two unknown ones are no more likely to be.
+        (Carrier::Unknown, _) | (_, Carrier::Unknown) => BETWEEN_CARRIERS_PP,
+        _ if client == edge => 0.0,
+        // A cloud is connected to every carrier.
+        (Carrier::Cloud, _) | (_, Carrier::Cloud) => BETWEEN_CARRIERS_PP,
+        _ => OTHER_CARRIER_PP,
     }
 }
 
