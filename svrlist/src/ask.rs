@@ -10,7 +10,8 @@ use shared::io::http::Query;
 pub struct Ask<'a> {
     /// The room the client is about to enter. Checked and not used by the ranking.
     pub room: Option<&'a str>,
-    /// The user, who tends to the same edge; without one, the client's address stands for it.
+    /// The user, who tends to the same edge; without one, the client's address (of IPv6, the
+    /// /64) stands for it.
     pub uid: Option<&'a str>,
     /// What the client runs on; `web` gets edges that speak WebSocket alone.
     pub platform: Option<&'a str>,

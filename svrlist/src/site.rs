@@ -13,7 +13,7 @@ use hyper::Method;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER};
 use moka::sync::Cache;
 use serde::Serialize;
-use shared::address::client_address;
+use shared::address::{bucket, client_address};
 use shared::io::http::{Request, Response, StatusCode, empty, error, json};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -198,7 +198,7 @@ impl Client {
     fn of(site: &Site, request: &Request, ask: &Ask<'_>) -> Self {
         let trusted = &site.answers.trusted_proxies;
         let address = client_address(request.peer.ip(), &request.headers, trusted);
-        let user = match (ask.uid, address) {
+        let user = match (ask.uid, bucket(address)) {
             (Some(uid), _) => uid.as_bytes().to_vec(),
             (None, IpAddr::V4(v4)) => v4.octets().to_vec(),
             (None, IpAddr::V6(v6)) => v6.octets().to_vec(),

@@ -127,6 +127,22 @@ fn only_a_trusted_proxy_speaks_for_a_client() {
 }
 
 #[test]
+fn without_a_uid_an_ipv6_subscriber_is_its_network() {
+    let world = World::without_edges("");
+    let mut registry = Registry::default();
+    for n in 0..40 {
+        let edge = fixture::edge(&format!("edge-{n}"), "110000", "telecom");
+        registry.handle_report(edge, world.now.monotonic);
+    }
+    world.site.set_list(registry.list());
+    let named = |peer: &str| world.get_as("/svrlist", peer, None).1["servers"].clone();
+    // Privacy addresses change daily within one /64.
+    assert_eq!(named("2001:db8:1:2:a:b:c:d"), named("2001:db8:1:2:1:2:3:4"));
+    assert_ne!(named("2001:db8:1:2:a:b:c:d"), named("2001:db8:1:3:a:b:c:d"));
+    assert_eq!(named("::ffff:192.0.2.1"), named("192.0.2.1"));
+}
+
+#[test]
 fn the_token_is_there_with_a_secret_alone() {
     let (_, answer) = World::new("").get("/svrlist");
     assert_eq!(answer.get("token"), None);
