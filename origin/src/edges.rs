@@ -34,6 +34,8 @@ struct Edge {
     session: u64,
     lines: usize,
     applied: u64,
+    /// The first command that its process may not have; nothing before its first line.
+    commands: Option<u64>,
     /// When its clients are given up, while no line is open.
     gone_at: Option<Instant>,
     /// When a snapshot of presence that may have come in pieces is taken for complete.
@@ -60,6 +62,7 @@ impl Edges {
             session,
             lines: 0,
             applied: 0,
+            commands: None,
             gone_at: None,
             presence_whole_at: None,
             online_whole_at: None,
@@ -68,9 +71,23 @@ impl Edges {
             known.session = session;
             known.lines = 0;
             known.applied = 0;
+            known.commands = None;
         }
         known.lines += 1;
         known.gone_at = None;
+    }
+
+    /// The first command that a line of an edge is to be sent: the first that its process may have
+    /// missed, or `end` where this is its first line.
+    pub fn commands_from(&mut self, edge: &str, end: u64) -> u64 {
+        self.known.get_mut(edge).map_or(end, |known| *known.commands.get_or_insert(end))
+    }
+
+    /// A session of an edge has all commands before this cursor.
+    pub fn handle_commands_delivered(&mut self, edge: &str, session: u64, cursor: u64) {
+        if let Some(known) = self.known.get_mut(edge).filter(|known| known.session == session) {
+            known.commands = known.commands.max(Some(cursor));
+        }
     }
 
     /// A line of an edge closed.
@@ -97,8 +114,10 @@ impl Edges {
         };
         if update.snapshot {
             self.presence.begin_snapshot(edge);
-            known.presence_whole_at = Some(now + SNAPSHOT_PIECES_WITHIN);
+            known.presence_whole_at = Some(now);
         }
+        // Each piece gives the next one its time.
+        known.presence_whole_at = known.presence_whole_at.map(|_| now + SNAPSHOT_PIECE_WITHIN);
         let is_whole = known.presence_whole_at.is_some() && is_last_piece(update.changes.len());
         for change in update.changes {
             let Ok((channel, _)) = ChannelName::parse(&change.channel) else {
@@ -131,8 +150,9 @@ impl Edges {
         };
         if update.snapshot {
             self.online.begin_snapshot(edge);
-            known.online_whole_at = Some(now + SNAPSHOT_PIECES_WITHIN);
+            known.online_whole_at = Some(now);
         }
+        known.online_whole_at = known.online_whole_at.map(|_| now + SNAPSHOT_PIECE_WITHIN);
         let is_whole = known.online_whole_at.is_some() && is_last_piece(update.rooms.len());
         for room in update.rooms {
             if let Ok((name, _)) = ChannelName::parse(&room.channel) {
@@ -215,9 +235,9 @@ fn is_last_piece(entries: usize) -> bool {
     entries < SNAPSHOT_ENTRIES_MAX
 }
 
-/// How long the pieces of a snapshot may take where the last one is full and so does not show that
-/// it is the last.
-const SNAPSHOT_PIECES_WITHIN: Duration = Duration::from_secs(2);
+/// How long the next piece of a snapshot may take. It counts as well where the last one is full and
+/// so does not show that it is the last.
+const SNAPSHOT_PIECE_WITHIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -323,7 +343,43 @@ mod tests {
         let full: Vec<(&str, bool)> = names.iter().map(|name| (name.as_str(), true)).collect();
         edges.handle_presence("e", 1, update(2, true, &full), now);
         assert_eq!(count(&edges) as usize, SNAPSHOT_ENTRIES_MAX + 1);
-        assert_eq!(edges.handle_deadline(now + SNAPSHOT_PIECES_WITHIN).len(), 1);
+        assert_eq!(edges.handle_deadline(now + SNAPSHOT_PIECE_WITHIN).len(), 1);
         assert_eq!(count(&edges) as usize, SNAPSHOT_ENTRIES_MAX);
+    }
+
+    #[test]
+    fn a_snapshot_that_takes_long_makes_nobody_leave() {
+        let (mut edges, now) = (edges(), start());
+        let names: Vec<String> = (0..3 * SNAPSHOT_ENTRIES_MAX).map(|n| format!("c{n}")).collect();
+        let all: Vec<(&str, bool)> = names.iter().map(|name| (name.as_str(), true)).collect();
+        let mut tell = |first_seq, start| {
+            let mut left = 0;
+            for (n, piece) in (0u32..).zip(all.chunks(SNAPSHOT_ENTRIES_MAX)) {
+                let at = start + SNAPSHOT_PIECE_WITHIN * 3 / 4 * n;
+                left += edges.handle_deadline(at).len();
+                let seq = first_seq + u64::from(n);
+                if seq == 1 {
+                    edges.handle_line_opened("e", 1);
+                }
+                edges.handle_presence("e", 1, update(seq, n == 0, piece), at);
+            }
+            left
+        };
+        tell(1, now);
+        assert_eq!(tell(10, now + SNAPSHOT_PIECE_WITHIN), 0);
+    }
+
+    #[test]
+    fn a_known_process_hears_of_what_it_missed() {
+        let mut edges = edges();
+        edges.handle_line_opened("e", 1);
+        assert_eq!(edges.commands_from("e", 7), 7, "its first line");
+        edges.handle_commands_delivered("e", 1, 9);
+        edges.handle_commands_delivered("e", 2, 20);
+        edges.handle_line_closed("e", 1, start());
+        edges.handle_line_opened("e", 1);
+        assert_eq!(edges.commands_from("e", 30), 9);
+        edges.handle_line_opened("e", 2);
+        assert_eq!(edges.commands_from("e", 30), 30, "another process");
     }
 }

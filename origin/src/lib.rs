@@ -11,7 +11,9 @@
 //! Everything decides without waiting, except [`io`].
 
 pub mod api;
+pub mod args;
 pub mod channel;
+pub mod commands;
 pub mod config;
 pub mod edges;
 pub mod hook;
@@ -23,5 +25,6 @@ pub mod presence;
 pub mod publish;
 pub mod pull;
 
+pub use args::Args;
 pub use config::Config;
 pub use io::service::{RunError, launch, run};

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use shared::limits::{BODY_BYTES_MAX, CONTROL_BYTES_MAX};
+
 /// Bytes of one run: large enough that a record's own cost (some 60 bytes) does not matter, small
 /// enough that reading one message does not read much else.
 pub const RUN_BYTES_MAX: usize = 64 << 10;
@@ -44,8 +46,15 @@ pub const MARKED_BYTES_MIN: u64 = 512 << 20;
 /// Bytes of journals the store keeps before it moves them into tables.
 pub const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
-/// Commands of back ends that a line's session may lag behind before it must start anew.
+/// Commands of back ends that a line's session may lag behind before it must start anew, and that
+/// are kept for edges whose lines are away.
 pub const COMMANDS_MAX: usize = 4096;
+
+/// Bytes of one such command: a control message less what it is wrapped in.
+pub const COMMAND_BYTES_MAX: usize = CONTROL_BYTES_MAX - 64;
+
+/// Bytes of such commands that are kept: 4096 of 16 KiB each; most have less than 200 bytes.
+pub const COMMANDS_BYTES_MAX: usize = 64 << 20;
 
 /// Channels one call of the API may name.
 pub const API_CHANNELS_MAX: usize = 10_000;
@@ -55,4 +64,6 @@ pub const API_COMMANDS_MAX: usize = 10_000;
 
 const _: () = assert!(MARKED_BYTES_MIN > 2 * (JOURNAL_BYTES_MAX + MEMTABLE_BYTES_MAX));
 const _: () = assert!(COMMIT_BYTES_MAX < (PENDING_KIB_MAX as usize) << 10);
+const _: () = assert!(BODY_BYTES_MAX < COMMAND_BYTES_MAX);
+const _: () = assert!(2 * COMMAND_BYTES_MAX < COMMANDS_BYTES_MAX);
 const _: () = assert!(RUN_BYTES_MAX < COMMIT_BYTES_MAX);

@@ -3,24 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shared::config::cli::Args;
+use shared::config::cli;
 
 /// Keeps the channels' logs and serves the back ends' APIs
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(flatten)]
-    args: Args,
-    /// Starts although acknowledged messages are missing: sets the damaged store aside and gives
-    /// every channel a new epoch
-    #[arg(long)]
-    accept_loss: bool,
+    args: origin::Args,
 }
 
 fn main() -> ExitCode {
-    let Cli { mut args, accept_loss } = Cli::parse();
-    if accept_loss {
-        args.set.push("store.accept_loss=true".to_owned());
-    }
-    origin::launch(&args)
+    cli::main(std::env::args_os(), |Cli { args }| origin::launch(&args))
 }

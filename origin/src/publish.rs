@@ -15,6 +15,7 @@ use shared::message::{Class, ClientInfo, Content, Position};
 use shared::namespace::Namespaces;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::limits::COMMAND_BYTES_MAX;
 use crate::log::record::KeyHash;
 
 /// A message as a publisher hands it in.
@@ -85,6 +86,9 @@ pub enum Refusal {
     /// Tags and the publisher's info are too much.
     #[error("tags and info have {0} bytes; at most {META_BYTES_MAX} are allowed")]
     MetaTooLarge(usize),
+    /// More than a line carries to its edge.
+    #[error("the command has {0} bytes; at most {COMMAND_BYTES_MAX} are allowed")]
+    CommandTooLarge(usize),
     /// The key is too long.
     #[error("the idempotency key has {0} bytes; at most {IDEMPOTENCY_KEY_BYTES_MAX} are allowed")]
     KeyTooLong(usize),
@@ -126,6 +130,7 @@ impl Refusal {
             | Self::Empty
             | Self::TooLarge(_)
             | Self::MetaTooLarge(_)
+            | Self::CommandTooLarge(_)
             | Self::KeyTooLong(_) => 107,
             Self::Rate(_) | Self::TooManyKeys => 111,
             Self::TooManyChannels => 106,
@@ -149,6 +154,7 @@ impl Refusal {
             | Self::Empty
             | Self::TooLarge(_)
             | Self::MetaTooLarge(_)
+            | Self::CommandTooLarge(_)
             | Self::KeyTooLong(_)
             | Self::OtherEpoch
             | Self::NotAvailable(_)
@@ -164,6 +170,7 @@ impl Refusal {
             Self::Empty => "empty",
             Self::TooLarge(_) => "too_large",
             Self::MetaTooLarge(_) => "meta_too_large",
+            Self::CommandTooLarge(_) => "command_too_large",
             Self::KeyTooLong(_) => "key_too_long",
             Self::Rate(_) => "rate",
             Self::TooManyKeys => "too_many_keys",

@@ -168,7 +168,7 @@ impl Api {
                 Ok(reply::Result::Places { responses: self.broadcast(messages).await })
             }
             Call::Command(command) => {
-                self.origin.command(command);
+                self.origin.command(command)?;
                 Ok(reply::Result::Empty {})
             }
             Call::Presence(channel) => {

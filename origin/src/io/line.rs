@@ -9,8 +9,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, Endpoint, Incoming};
@@ -25,11 +26,12 @@ use shared::wire::control::{
 };
 use shared::wire::convert;
 use shared::wire::frame::{Frame, message_head};
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::channels::{Channel, Read, Watcher};
 use super::origin::Origin;
+use super::soft::CommandReader;
 use crate::publish::Refusal;
 use crate::pull::Pull;
 
@@ -82,22 +84,25 @@ async fn serve_line(origin: &Origin, node: &str, answered: Answered) -> LineErro
         Ok(live) => live,
         Err(error) => return error,
     };
-    let (to_edge, messages) = mpsc::unbounded_channel();
+    let (to_edge, messages) = mpsc::channel(TO_EDGE_MAX);
     let (orders_out, orders) = mpsc::unbounded_channel();
     let edge: Arc<str> = hello.node.into();
-    let commands = origin.commands();
     origin.edge_line_opened(&edge, hello.session);
     let _closed = Closed { origin, edge: &edge, session: hello.session };
+    let commands = origin.commands(&edge);
+    let commands_written = Arc::new(AtomicU64::new(commands.cursor()));
     let reader = ControlReader {
         origin: origin.clone(),
         edge: Arc::clone(&edge),
         session: hello.session,
         orders: orders_out,
         to_edge: to_edge.clone(),
+        commands_written: Arc::clone(&commands_written),
+        commands_noted: (Instant::now(), commands.cursor()),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(reader.run(up));
-    tasks.spawn(write_control(down, messages));
+    tasks.spawn(write_control(down, messages, commands_written));
     tasks.spawn(pass_commands(commands, to_edge.clone()));
     tasks.spawn(Puller::new(origin.clone(), live, to_edge).run(orders));
     tasks.spawn(answer_requests(origin.clone(), Arc::clone(&edge), connection.clone()));
@@ -136,14 +141,22 @@ struct ControlReader {
     edge: Arc<str>,
     session: u64,
     orders: mpsc::UnboundedSender<Order>,
-    to_edge: mpsc::UnboundedSender<down::Kind>,
+    to_edge: mpsc::Sender<down::Kind>,
+    /// The number of the next command to be written to this line.
+    commands_written: Arc<AtomicU64>,
+    /// The same a while ago, and when.
+    commands_noted: (Instant, u64),
 }
 
 impl ControlReader {
-    async fn run(self, mut up: Receiver<Up>) -> LineError {
+    async fn run(mut self, mut up: Receiver<Up>) -> LineError {
         loop {
             match up.receive().await {
-                Ok(Some(Up { kind: Some(kind) })) => self.handle(kind).await,
+                Ok(Some(Up { kind: Some(kind) })) => {
+                    if let Err(error) = self.handle(kind).await {
+                        return error;
+                    }
+                }
                 Ok(Some(Up { kind: None })) => {} // of a newer version
                 Ok(None) => return LineError::Protocol("the control stream ended"),
                 Err(error) => return error,
@@ -151,7 +164,7 @@ impl ControlReader {
         }
     }
 
-    async fn handle(&self, kind: up::Kind) {
+    async fn handle(&mut self, kind: up::Kind) -> Result<(), LineError> {
         match kind {
             up::Kind::Open(open) => {
                 for pull in open.pulls {
@@ -175,12 +188,27 @@ impl ControlReader {
                 self.origin.handle_online(&self.edge, self.session, update);
             }
             up::Kind::Ping(ping) => {
+                self.note_commands();
+                // Waiting for the writer would let the edge take the line for dead, and wait itself.
                 let pong = down::Kind::Pong(Pong { sent_us: ping.sent_us });
-                let _ = self.to_edge.send(pong); // the writer's end is the session's
+                if self.to_edge.try_send(pong).is_err() {
+                    return Err(LineError::Protocol("too much waits for this line"));
+                }
             }
             up::Kind::Hello(_) | up::Kind::Report(_) => {
                 tracing::debug!(edge = &*self.edge, "a message that concerns no origin");
             }
+        }
+        Ok(())
+    }
+
+    /// The edge is heard from: what was written to it a while ago has arrived.
+    fn note_commands(&mut self) {
+        let (noted, cursor) = self.commands_noted;
+        if noted.elapsed() >= DELIVERED_AFTER {
+            self.origin.commands_delivered(&self.edge, self.session, cursor);
+            let written = self.commands_written.load(Ordering::Relaxed);
+            self.commands_noted = (Instant::now(), written);
         }
     }
 
@@ -206,32 +234,30 @@ impl ControlReader {
 
 async fn write_control(
     mut down: Sender<Down>,
-    mut messages: mpsc::UnboundedReceiver<down::Kind>,
+    mut messages: mpsc::Receiver<down::Kind>,
+    commands_written: Arc<AtomicU64>,
 ) -> LineError {
     while let Some(kind) = messages.recv().await {
+        let commands = u64::from(matches!(kind, down::Kind::Command(_)));
         if let Err(error) = down.send(&Down { kind: Some(kind) }).await {
             return error;
         }
+        commands_written.fetch_add(commands, Ordering::Relaxed);
     }
     LineError::Protocol("nobody writes to the control stream any more")
 }
 
 /// Passes back ends' commands on. A session that cannot keep up ends, so that the edge notices.
 async fn pass_commands(
-    mut commands: broadcast::Receiver<Arc<Command>>,
-    to_edge: mpsc::UnboundedSender<down::Kind>,
+    mut commands: CommandReader,
+    to_edge: mpsc::Sender<down::Kind>,
 ) -> LineError {
     loop {
-        match commands.recv().await {
-            Ok(command) => {
-                let _ = to_edge.send(down::Kind::Command(Command::clone(&command)));
-            }
-            Err(broadcast::error::RecvError::Lagged(_)) => {
-                return LineError::Protocol("too many commands wait for this line");
-            }
-            Err(broadcast::error::RecvError::Closed) => {
-                return LineError::Protocol("the origin ends");
-            }
+        let Ok(command) = commands.next().await else {
+            return LineError::Protocol("too many commands wait for this line");
+        };
+        if to_edge.send(down::Kind::Command(Command::clone(&command))).await.is_err() {
+            return LineError::Protocol("the session ends");
         }
     }
 }
@@ -269,21 +295,24 @@ async fn answer_requests(origin: Origin, edge: Arc<str>, connection: Connection)
 struct Puller {
     origin: Origin,
     live: FrameSender,
-    to_edge: mpsc::UnboundedSender<down::Kind>,
+    to_edge: mpsc::Sender<down::Kind>,
     pulls: HashMap<u64, Pull<Arc<Channel>>>,
     /// The pull of each channel, for totals.
     names: HashMap<ChannelName, u64>,
     /// The version of the totals that the edge knows.
     totals: u64,
+    /// Channels that it has just begun to pull.
+    totals_due: Vec<ChannelName>,
     board: Arc<Board>,
     pieces: Vec<Bytes>,
     bytes: usize,
 }
 
 impl Puller {
-    fn new(origin: Origin, live: FrameSender, to_edge: mpsc::UnboundedSender<down::Kind>) -> Self {
+    fn new(origin: Origin, live: FrameSender, to_edge: mpsc::Sender<down::Kind>) -> Self {
         Self {
             totals: 0,
+            totals_due: Vec::new(),
             origin,
             live,
             to_edge,
@@ -300,7 +329,7 @@ impl Puller {
         totals_due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = totals_due.tick() => self.tell_totals(),
+                _ = totals_due.tick() => self.tell_totals().await,
                 order = orders.recv() => match order {
                     Some(order) => self.handle(order),
                     None => return LineError::Protocol("the control stream ended"),
@@ -310,6 +339,7 @@ impl Puller {
             while let Ok(order) = orders.try_recv() {
                 self.handle(order);
             }
+            self.tell_first_totals().await;
             if let Err(error) = self.write_due().await {
                 return error;
             }
@@ -322,13 +352,13 @@ impl Puller {
                 if self.pulls.len() >= PULLS_MAX {
                     return self.refuse(pull, 106, true, "too many pulls on one line");
                 }
+                // A number in use already: its old channel is to forget it first.
+                self.handle(Order::Close { pull });
                 channel.watch(self.watcher(), pull);
                 self.names.insert(channel.name().clone(), pull);
-                self.tell_total(channel.name());
+                self.totals_due.push(channel.name().clone());
                 let opened = Pull::new(pull, channel, wish, credit);
-                if let Some(old) = self.pulls.insert(pull, opened) {
-                    old.source.unwatch(&self.watcher(), pull);
-                }
+                self.pulls.insert(pull, opened);
                 self.board.advanced(pull);
             }
             Order::Refuse { pull, refusal } => {
@@ -352,7 +382,7 @@ impl Puller {
     }
 
     /// Tells the edge the totals that changed of rooms it pulls.
-    fn tell_totals(&mut self) {
+    async fn tell_totals(&mut self) {
         let changed = self.origin.changed_totals(self.totals);
         self.totals = changed.version;
         let rooms = changed
@@ -361,19 +391,28 @@ impl Puller {
             .filter(|(name, _)| self.names.contains_key(name))
             .map(|(name, count)| RoomCount { channel: name.as_str().to_owned(), count })
             .collect();
-        self.send_totals(rooms);
+        self.send_totals(rooms).await;
     }
 
-    /// Tells the edge how many are in a room that it has just begun to pull.
-    fn tell_total(&self, name: &ChannelName) {
-        let count = self.origin.with_edges(|edges| edges.online().room(name));
-        self.send_totals(vec![RoomCount { channel: name.as_str().to_owned(), count }]);
+    /// Tells the edge how many are in the rooms that it has just begun to pull.
+    async fn tell_first_totals(&mut self) {
+        let names = std::mem::take(&mut self.totals_due);
+        for names in names.chunks(SNAPSHOT_ENTRIES_MAX) {
+            let rooms = self.origin.with_edges(|edges| {
+                let count = |name: &ChannelName| RoomCount {
+                    channel: name.as_str().to_owned(),
+                    count: edges.online().room(name),
+                };
+                names.iter().map(count).collect()
+            });
+            self.send_totals(rooms).await;
+        }
     }
 
-    fn send_totals(&self, rooms: Vec<RoomCount>) {
+    async fn send_totals(&self, rooms: Vec<RoomCount>) {
         for piece in rooms.chunks(SNAPSHOT_ENTRIES_MAX) {
-            // The writer's end is the session's.
-            let _ = self.to_edge.send(down::Kind::Totals(OnlineTotals { rooms: piece.to_vec() }));
+            let totals = down::Kind::Totals(OnlineTotals { rooms: piece.to_vec() });
+            let _ = self.to_edge.send(totals).await; // the writer's end is the session's
         }
     }
 
@@ -542,6 +581,11 @@ impl Watcher for Board {
     }
 }
 
+/// Control messages that wait for a line; of the largest, 4 MiB each, only few are ever made.
+const TO_EDGE_MAX: usize = 256;
+/// A line that takes nothing for so long is given up by its edge, so what was written before has
+/// arrived if the edge is still heard from.
+const DELIVERED_AFTER: Duration = Duration::from_secs(2);
 /// Messages of one pull before others get their turn.
 const TURN_MESSAGES: usize = 256;
 /// Bytes gathered before they are written.

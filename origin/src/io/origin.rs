@@ -21,6 +21,7 @@ use super::now_ms;
 use super::soft::Soft;
 use super::store::{OpenError, Place, ReadError, Store};
 use super::writer::{Health, Outcomes, Submission, Work, Writer};
+use crate::commands::Commands;
 use crate::edges::Edges;
 use crate::limits::{PENDING_KIB_MAX, RING_BYTES_MAX};
 use crate::publish::{Draft, Publish, Published, Refusal, admit};
@@ -110,7 +111,10 @@ impl Origin {
         let shared = Shared {
             store,
             channels,
-            soft: Soft::new(Edges::new(Arc::clone(&namespaces), settings.edge_grace)),
+            soft: Soft::new(
+                Edges::new(Arc::clone(&namespaces), settings.edge_grace),
+                Commands::new(settings.edge_grace),
+            ),
             hooks: Hooks::new(settings.hook, metrics.clone()),
             namespaces,
             metrics,

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
-use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
 use shared::io::http::Server;
 use shared::io::line::{LineError, answering};
@@ -21,6 +20,7 @@ use super::line;
 use super::metrics::Metrics;
 use super::origin::{Origin, Settings, StartError};
 use super::sweep::Pace;
+use crate::args::Args;
 use crate::config::{ApiAccess, Config, PREFIX};
 
 /// Why an origin could not start, or ended early.
@@ -53,7 +53,7 @@ pub enum RunError {
 
 /// Does what the arguments ask for: most often runs an origin until SIGINT or SIGTERM.
 pub fn launch(args: &Args) -> ExitCode {
-    service::launch(args, ("origin", PREFIX), |config: &Config| &config.log, run)
+    service::launch(&args.settings(), ("origin", PREFIX), |config: &Config| &config.log, run)
 }
 
 /// Runs an origin until the shutdown.

@@ -5,34 +5,42 @@ use std::time::{Duration, Instant};
 
 use shared::channel::ChannelName;
 use shared::wire::control;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use super::now_ms;
 use super::origin::Origin;
+use crate::commands::{Commands, Lagged};
 use crate::edges::Edges;
-use crate::limits::COMMANDS_MAX;
 use crate::online::Changed;
 use crate::presence::Change;
+use crate::publish::Refusal;
 
 /// The soft state of an origin.
 pub(super) struct Soft {
     edges: Mutex<Edges>,
     /// Told after each update, for requests that wait for one.
     updated: watch::Sender<()>,
-    commands: broadcast::Sender<Arc<control::Command>>,
+    commands: Mutex<Commands>,
+    /// Told after each command.
+    commanded: watch::Sender<()>,
 }
 
 impl Soft {
-    pub(super) fn new(edges: Edges) -> Self {
+    pub(super) fn new(edges: Edges, commands: Commands) -> Self {
         Self {
             edges: Mutex::new(edges),
             updated: watch::Sender::default(),
-            commands: broadcast::Sender::new(COMMANDS_MAX),
+            commands: Mutex::new(commands),
+            commanded: watch::Sender::default(),
         }
     }
 
     pub(super) fn edges(&self) -> MutexGuard<'_, Edges> {
         self.edges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commands(&self) -> MutexGuard<'_, Commands> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,7 +71,9 @@ impl Origin {
 
     /// Gives up edges that have been away for too long.
     pub(super) fn handle_deadline(&self) {
-        let changes = self.shared.soft.edges().handle_deadline(Instant::now());
+        let now = Instant::now();
+        self.shared.soft.commands().handle_deadline(now);
+        let changes = self.shared.soft.edges().handle_deadline(now);
         self.tell(changes);
     }
 
@@ -72,16 +82,26 @@ impl Origin {
         self.shared.soft.edges().online().changed_since(version)
     }
 
-    /// Sends a command to every edge.
-    pub fn command(&self, command: control::command::Kind) {
-        // Without edges nobody is concerned.
-        let _ = self.shared.soft.commands.send(Arc::new(control::Command { kind: Some(command) }));
+    /// Sends a command to every edge, those included whose lines are away for a moment.
+    pub fn command(&self, command: control::command::Kind) -> Result<(), Refusal> {
+        let command = control::Command { kind: Some(command) };
+        self.shared.soft.commands().push(command, Instant::now())?;
+        self.shared.soft.commanded.send_replace(());
+        Ok(())
     }
 
-    /// Every command from now on. A session that lags behind more than [`COMMANDS_MAX`] has lost
-    /// some and must end its line, so that the edge notices.
-    pub fn commands(&self) -> broadcast::Receiver<Arc<control::Command>> {
-        self.shared.soft.commands.subscribe()
+    /// The commands for a line of an edge that has just opened: all from now on, and before them
+    /// those that the edge's process may have missed.
+    pub fn commands(&self, edge: &str) -> CommandReader {
+        let end = self.shared.soft.commands().end();
+        let cursor = self.shared.soft.edges().commands_from(edge, end);
+        let cursor = self.shared.soft.commands().resume(cursor);
+        CommandReader { origin: self.clone(), cursor, news: self.shared.soft.commanded.subscribe() }
+    }
+
+    /// An edge has all commands before this cursor.
+    pub(super) fn commands_delivered(&self, edge: &str, session: u64, cursor: u64) {
+        self.shared.soft.edges().handle_commands_delivered(edge, session, cursor);
     }
 
     /// Looks at the soft state.
@@ -114,6 +134,32 @@ impl Origin {
     /// The channel, if it is in memory; only then can anybody watch it.
     fn loaded(&self, name: &ChannelName) -> Option<Arc<super::channels::Channel>> {
         self.shared.channels.get(name, now_ms())
+    }
+}
+
+/// A line's place among the commands.
+pub struct CommandReader {
+    origin: Origin,
+    cursor: u64,
+    news: watch::Receiver<()>,
+}
+
+impl CommandReader {
+    /// The number of the next command.
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Waits for the next command. A line that lagged behind too far has lost some and must end, so
+    /// that the edge notices.
+    pub async fn next(&mut self) -> Result<Arc<control::Command>, Lagged> {
+        loop {
+            if let Some(command) = self.origin.shared.soft.commands().read(&mut self.cursor)? {
+                return Ok(command);
+            }
+            // The sender lives as long as we do.
+            let _ = self.news.changed().await;
+        }
     }
 }
 

@@ -47,6 +47,17 @@ pub enum OpenError {
         /// The format of this version.
         expected: u32,
     },
+    /// The library underneath has another version than the one that wrote it.
+    #[error(
+        "the store in {folder} has format {found} of the storage library, which this version does \
+         not read; nothing is lost: start the version that wrote it"
+    )]
+    LibraryFormat {
+        /// The folder.
+        folder: PathBuf,
+        /// The format it has.
+        found: u8,
+    },
     /// The library underneath cannot read it, or a record of it is damaged.
     #[error("the store in {folder} is damaged ({reason}); {REMEDY}")]
     Damaged {
@@ -176,7 +187,12 @@ impl Store {
             {
                 return Err(failed(source));
             }
-            Ok(Err(error)) => return Err(damaged(error.to_string())),
+            Ok(Err(error)) => {
+                return Err(match library_format(&path, &error) {
+                    Some(found) => OpenError::LibraryFormat { folder: folder.to_owned(), found },
+                    None => damaged(error.to_string()),
+                });
+            }
             Err(_) => return Err(damaged("the library gave up while it read it".to_owned())),
         };
         let record = match get(&space, key::STORE, StoreRecord::decode).map_err(said(damaged))? {
@@ -442,6 +458,20 @@ fn is_damage_of_files(path: &Path, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound && path.exists()
 }
 
+/// The format of a store that another version of the library wrote. The library does not tell a
+/// version that it does not know from a damaged mark; its first letters do.
+fn library_format(path: &Path, error: &fjall::Error) -> Option<u8> {
+    match error {
+        fjall::Error::InvalidVersion(Some(version)) => Some((*version).into()),
+        fjall::Error::InvalidVersion(None) => match std::fs::read(path.join("version")).ok()?[..] {
+            [b'F', b'J', b'L', version, ..] => Some(version),
+            _ => None,
+        },
+        fjall::Error::Storage(fjall::LsmError::InvalidVersion(version)) => Some(*version),
+        _ => None,
+    }
+}
+
 fn get<T>(
     space: &Keyspace,
     key: &[u8],
@@ -552,6 +582,26 @@ mod tests {
             .unwrap_err();
         let text = error.to_string();
         assert!(text.contains("format 9") && text.contains("reads format 1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_store_of_another_version_of_the_library_is_no_loss() {
+        let temporary = Temporary::open(|_| {});
+        let folder = temporary.folder.join("other");
+        let place = Place { folder: folder.clone(), accept_loss: true, memtable_bytes: 0 };
+        Store::open(&place).map(drop).unwrap();
+        let mark = folder.join("store").join("version");
+        for version in [2, 4] {
+            std::fs::write(&mark, [b'F', b'J', b'L', version]).unwrap();
+            let error = Store::open(&place).map(drop).unwrap_err();
+            let OpenError::LibraryFormat { found, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(*found, version);
+            assert!(!error.to_string().contains("accept_loss"), "{error}");
+            assert_eq!(std::fs::read(&mark).unwrap()[3], version, "it is where it was");
+        }
+        std::fs::write(&mark, "junk").unwrap();
+        Store::open(&place).map(drop).unwrap();
+        assert!(folder.read_dir().unwrap().count() > 2, "a damaged store was set aside");
     }
 
     #[tokio::test]

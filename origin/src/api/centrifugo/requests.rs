@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use shared::channel::ChannelName;
-use shared::limits::INFO_BYTES_MAX;
+use shared::limits::{BODY_BYTES_MAX, INFO_BYTES_MAX};
 use shared::message::{Class, Epoch};
 use shared::wire::control;
 
@@ -16,7 +16,7 @@ use super::{Call, History};
 use crate::api::one_line;
 use crate::api::reply::ApiError;
 use crate::limits::API_CHANNELS_MAX;
-use crate::publish::Publish;
+use crate::publish::{Publish, Refusal};
 
 /// What may stand in place of `null` or nothing.
 pub(super) fn nullable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
@@ -306,11 +306,15 @@ impl SubscribeRequest<'_> {
         let since = self.recover_since.map(SinceRequest::position).transpose()?;
         let (recover_epoch, recover_offset) =
             since.map_or((0, 0), |(epoch, offset)| (epoch.map_or(0, Epoch::number), offset));
+        let data = optional_data(self.data, &self.b64data, "b64data")?;
+        if data.len() > BODY_BYTES_MAX {
+            return Err(Refusal::TooLarge(data.len()).into());
+        }
         let subscribe = control::Subscribe {
             channel: canonical(&self.channel)?,
             target: Some(target(self.user, self.client, self.session)),
             info: info(self.info, &self.b64info)?,
-            data: optional_data(self.data, &self.b64data, "b64data")?,
+            data,
             expire_at_s: u64::try_from(self.expire_at).unwrap_or(0),
             recover_epoch,
             recover_offset,

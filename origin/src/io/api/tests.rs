@@ -295,15 +295,28 @@ async fn goims_pushes_reach_the_same_channels() {
 #[tokio::test]
 async fn commands_reach_whoever_listens() {
     let fixture = Fixture::new(no_hooks());
-    let mut commands = fixture.api.origin.commands();
+    fixture.api.origin.edge_line_opened("bj", 5);
+    let mut commands = fixture.api.origin.commands("bj");
     let reply = fixture.post("/api/disconnect", &json!({"user": "42"})).await;
     assert_eq!(reply, json!({"result": {}}));
     let Some(control::command::Kind::Disconnect(disconnect)) =
-        commands.recv().await.unwrap().kind.clone()
+        commands.next().await.unwrap().kind.clone()
     else {
         panic!("another command");
     };
     assert_eq!((disconnect.target.unwrap().user.as_str(), disconnect.code), ("42", 3503));
+
+    // What no line can carry is refused, and what was issued before a line opened is not lost.
+    let ids: Vec<String> = (0..120_000).map(|n| format!("{n:036}")).collect();
+    let many = json!({"user": "42", "whitelist": ids});
+    let reply = fixture.post("/api/disconnect", &many).await;
+    assert_eq!(reply["error"]["code"], 107, "{reply}");
+    let large = json!({"user": "42", "channel": "live:1", "data": "x".repeat(300 << 10)});
+    let reply = fixture.post("/api/subscribe", &large).await;
+    assert_eq!(reply["error"]["code"], 107, "{reply}");
+    let mut next_line = fixture.api.origin.commands("bj");
+    assert!(next_line.next().await.unwrap().kind.is_some());
+    assert_eq!(next_line.cursor(), commands.cursor());
 }
 
 async fn answer(fixture: &Fixture, kind: control::request::Kind) -> control::response::Kind {
