@@ -299,7 +299,15 @@ impl Session {
         request: ChannelRequest,
         output: &mut Output,
     ) -> Result<(), Failure> {
-        let (channel, _) = parse_channel(&request.channel)?;
+        let channel = match parse_channel(&request.channel) {
+            Ok((channel, _)) => channel,
+            // Nobody is subscribed to what cannot be a channel. An error would make SDKs reconnect.
+            Err(Failure::Refused(_)) => {
+                self.answer_unsubscribed(id, output);
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
         if self.opening(&channel).is_some() {
             let command = Command { id, request: Request::Unsubscribe(request) };
             self.wait(&command)?;
@@ -312,8 +320,12 @@ impl Session {
             self.subscriptions.swap_remove(index);
             output.asks.push(Ask::Unsubscribe(channel));
         }
-        self.reply(Reply { id, unsubscribe: Some(Empty {}), ..Reply::default() }, output);
+        self.answer_unsubscribed(id, output);
         Ok(())
+    }
+
+    fn answer_unsubscribed(&self, id: u32, output: &mut Output) {
+        self.reply(Reply { id, unsubscribe: Some(Empty {}), ..Reply::default() }, output);
     }
 
     /// Tells the client how its command failed.
@@ -359,7 +371,12 @@ impl Session {
     }
 
     fn knows_user(&self) -> bool {
-        !self.user.is_empty()
+        self.known_user().is_some()
+    }
+
+    /// The user that the client proved to be.
+    fn known_user(&self) -> Option<&str> {
+        Some(&*self.user).filter(|user| !user.is_empty())
     }
 
     /// The client as others see it in a channel.

@@ -136,6 +136,17 @@ fn subscriptions_are_limited() {
 }
 
 #[test]
+fn unsubscribing_from_what_cannot_be_a_channel() {
+    for name in ["live:é", "live://", "live:\u{1}"] {
+        let said = Peer::connected("")
+            .take(&Say(&say(json!({"id": 2, "unsubscribe": {"channel": name}}))));
+        assert_eq!(said, [r#"{"id":2,"unsubscribe":{}}"#], "{name}");
+    }
+    let said = Peer::connected("").take(&Say(r#"{"id":2,"unsubscribe":{"channel":""}}"#));
+    assert_eq!(said, ["close 3501 bad request: a command names no channel"]);
+}
+
+#[test]
 fn unsubscribe_waits_for_a_running_subscribe() {
     let frame = concat!(
         "{\"id\":3,\"unsubscribe\":{\"channel\":\"live:1\"}}\n",
