@@ -14,5 +14,6 @@ pub mod pki;
 pub mod place;
 pub mod push;
 pub mod reference;
+pub mod relay;
 pub mod tail;
 pub mod up;

@@ -6,11 +6,13 @@
 
 pub mod files;
 pub mod http;
+pub mod lines;
 pub mod network;
 pub mod output;
 pub mod pki;
 pub mod places;
 pub mod push;
+pub mod relay;
 pub mod stdin;
 pub mod tail;
 pub mod up;
