@@ -4,6 +4,8 @@ use clap::ValueEnum;
 use shared::config::Configure;
 use shared::config::cli;
 
+use crate::relay;
+
 /// A service with a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Service {
@@ -13,6 +15,8 @@ pub enum Service {
     Edge,
     /// The svrlist.
     Svrlist,
+    /// The relay.
+    Relay,
 }
 
 /// The keys of one service, or the whole of docs/configuration.md.
@@ -26,6 +30,7 @@ pub fn reference(service: Option<Service>) -> String {
                 (Service::Origin, "linecast-origin"),
                 (Service::Edge, "linecast-edge"),
                 (Service::Svrlist, "linecast-svrlist"),
+                (Service::Relay, "linecast relay"),
             ];
             let sections: Vec<String> = sections.into_iter().map(section).collect();
             format!("{INTRODUCTION}\n{}", sections.join("\n")).trim_end().to_owned()
@@ -41,6 +46,7 @@ fn table(service: Service) -> String {
         Service::Origin => of::<origin::config::Config>("LINECAST_ORIGIN"),
         Service::Edge => of::<edge::config::Config>("LINECAST_EDGE"),
         Service::Svrlist => of::<svrlist::config::Config>("LINECAST_SVRLIST"),
+        Service::Relay => of::<relay::Config>(relay::PREFIX),
     }
 }
 
@@ -99,12 +105,13 @@ mod tests {
         let guide = include_str!("../../docs/operating.md");
         let texts: Vec<&str> =
             guide.split("```").filter_map(|part| part.strip_prefix("toml\n")).collect();
-        assert_eq!(texts.len(), 3);
+        assert_eq!(texts.len(), 4);
         for text in texts {
             match text.lines().next() {
                 Some("# origin.toml") => check::<origin::config::Config>(text),
                 Some("# edge.toml") => check::<edge::config::Config>(text),
                 Some("# svrlist.toml") => check::<svrlist::config::Config>(text),
+                Some("# relay.toml") => check::<relay::Config>(text),
                 other => panic!("a text for nobody: {other:?}"),
             }
         }

@@ -26,7 +26,7 @@ pub enum Leaves {
     First,
     /// The origin.
     Second,
-    /// svrlist.
+    /// svrlist, and the relay that edges called the origin through.
     Last,
 }
 
@@ -56,6 +56,9 @@ pub fn services(files: &Files, ports: &Ports) -> Vec<Service> {
     for (number, (config, ports)) in (1..).zip(files.edges.iter().zip(&ports.edges)) {
         let name = format!("edge-{number}");
         services.push(service("edge", name, config, ports.admin, Leaves::First));
+    }
+    if let (Some(config), Some(ports)) = (&files.relay, &ports.relay) {
+        services.push(service("relay", named("relay"), config, ports.admin, Leaves::Last));
     }
     services
 }
@@ -102,19 +105,21 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_an_origin_a_svrlist_and_its_edges() {
+    fn a_network_is_an_origin_a_svrlist_its_edges_and_a_relay() {
         let files = Files {
             origin: "/d/origin.toml".into(),
             svrlist: "/d/svrlist.toml".into(),
             edges: vec!["/d/edge-1.toml".into(), "/d/edge-2.toml".into()],
+            relay: Some("/d/relay.toml".into()),
         };
         let services = services(&files, &Ports::default());
         let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-        assert_eq!(names, ["origin", "svrlist", "edge-1", "edge-2"]);
+        assert_eq!(names, ["origin", "svrlist", "edge-1", "edge-2", "relay"]);
         assert_eq!(
             services[3].arguments,
             ["edge", "--config", "/d/edge-2.toml", "--end-with-stdin"]
         );
         assert_eq!((services[3].admin, services[3].leaves), (7629, Leaves::First));
+        assert_eq!((services[4].admin, services[4].leaves), (7709, Leaves::Last));
     }
 }

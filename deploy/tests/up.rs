@@ -104,7 +104,7 @@ fn kill(signal: &str, process: u32) {
 fn base_port(from: u16) -> u16 {
     let first = std::process::id() % RANGES;
     (0..RANGES)
-        .map(|turn| from + 250 * ((first + turn) % RANGES) as u16)
+        .map(|turn| from + 350 * ((first + turn) % RANGES) as u16)
         .find(|base| all_free(*base))
         .expect("a free range of ports")
 }
@@ -185,7 +185,7 @@ fn a_service_that_refuses_its_configuration_ends_the_network() {
 }
 
 /// How many networks fit between the base ports of two tests.
-const RANGES: u32 = 20;
+const RANGES: u32 = 14;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(20);

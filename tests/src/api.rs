@@ -1,4 +1,5 @@
-//! The server APIs as a back end calls them: Centrifugo's and goim's at the origin, the list at svrlist.
+//! The server APIs as a back end calls them: Centrifugo's and goim's at the origin, the list at svrlist;
+//! and the relay's, as an operator does.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -139,6 +140,49 @@ impl Svrlist {
     /// `GET /<path>` as JSON; fails unless the status is 200.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let answer = self.http.get(&format!("{}/{path}", self.base)).await?;
+        ensure!(answer.status == 200, "{path}: status {}: {}", answer.status, answer.text());
+        answer.json()
+    }
+}
+
+/// The relay's API.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    http: Http,
+    base: String,
+}
+
+impl Relay {
+    /// The relay at `base` (`http://host:port`).
+    pub fn new(base: impl Into<String>) -> Self {
+        Self { http: Http::new(), base: base.into() }
+    }
+
+    /// Loses everything on a line.
+    pub async fn break_line(&self, name: &str) -> Result<Value> {
+        self.set(name, &json!({ "preset": "blackhole" })).await
+    }
+
+    /// Changes settings of a line; tells what it is then.
+    pub async fn set(&self, name: &str, settings: &Value) -> Result<Value> {
+        self.post(&format!("lines/{name}"), settings).await
+    }
+
+    /// Takes everything back that was done to a line; tells what it is then.
+    pub async fn heal(&self, name: &str) -> Result<Value> {
+        self.post(&format!("lines/{name}/heal"), &json!({})).await
+    }
+
+    /// A line with its settings and counters.
+    pub async fn line(&self, name: &str) -> Result<Value> {
+        let answer = self.http.get(&format!("{}/lines/{name}", self.base)).await?;
+        ensure!(answer.status == 200, "{name}: status {}: {}", answer.status, answer.text());
+        answer.json()
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let answer =
+            self.http.post(&format!("{}/{path}", self.base), &[], body.to_string()).await?;
         ensure!(answer.status == 200, "{path}: status {}: {}", answer.status, answer.text());
         answer.json()
     }

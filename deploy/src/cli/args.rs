@@ -32,11 +32,15 @@ pub(super) enum Command {
     #[command(subcommand)]
     Place(PlaceCommand),
     /// Runs an origin
-    Origin(ServiceArgs),
+    Origin(ServiceArgs<origin::Args>),
     /// Runs an edge
     Edge(ServiceArgs),
     /// Runs a svrlist
     Svrlist(ServiceArgs),
+    /// Runs a relay, which makes lines as bad as one likes
+    Relay(ServiceArgs),
+    /// Shows the lines of a relay, breaks and heals them
+    Line(LineArgs),
     /// Prints all configuration keys as Markdown
     Reference {
         /// Of this service only
@@ -58,12 +62,46 @@ pub(super) struct UpArgs {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct ServiceArgs {
+pub(super) struct ServiceArgs<A: Args = services::Args> {
     #[command(flatten)]
-    pub(super) args: services::Args,
+    pub(super) args: A,
     /// Ends when standard input does: for whoever starts services as its children
     #[arg(long, hide = true)]
     pub(super) end_with_stdin: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LineArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<LineCommand>,
+    /// The relay's admin address
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7709")]
+    pub(super) relay: String,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum LineCommand {
+    /// Shows all lines; the same as no command at all
+    List,
+    /// Loses everything on a line, silently
+    Break {
+        /// Its name, such as bj-telecom
+        name: String,
+    },
+    /// Takes everything back that was done to a line
+    Heal {
+        /// Its name, such as bj-telecom
+        name: String,
+    },
+    /// Makes a line worse or better
+    Set {
+        /// Its name, such as bj-telecom
+        name: String,
+        /// What to set: preset, delay, loss and so on for both directions, up.loss or down.loss for
+        /// one
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = setting)]
+        settings: Vec<(String, String)>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -209,6 +247,14 @@ pub(super) struct LookupArgs {
     /// GeoLite2 ASN database, MMDB
     #[arg(long, value_name = "FILE")]
     pub(super) asn: Option<PathBuf>,
+}
+
+/// A setting of a line; the relay knows which there are.
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE, such as loss=0.05 or up.preset=blackhole".to_owned()),
+    }
 }
 
 /// A rate of messages: anything that can be waited for.

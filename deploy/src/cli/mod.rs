@@ -10,37 +10,29 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Args;
 use geo_data::io::Paths;
 use shared::config::cli::{self as services, EXIT_CONFIGURATION};
 use shared::io::shutdown::{Shutdown, with_signals};
 use shared::io::tls::{NodeName, Role};
 
 use self::args::{
-    ClassName, Cli, Command, LookupArgs, PkiCommand, PlaceCommand, PushArgs, RoleName, ServiceArgs,
-    TailArgs, UpArgs,
+    ClassName, Cli, Command, LineArgs, LineCommand, LookupArgs, PkiCommand, PlaceCommand, PushArgs,
+    RoleName, ServiceArgs, TailArgs, UpArgs,
 };
 use crate::io::output::{complain, note, say};
 use crate::io::pki::Folder;
 use crate::io::stdin::end_with_stdin;
 use crate::io::up::{Data, UpError, up};
-use crate::io::{places, push, tail};
+use crate::io::{lines, places, push, relay, tail};
 use crate::network::Ports;
 use crate::reference::reference;
+use crate::relay::Order;
 use crate::tail::Start;
 
 /// Does what the arguments say; the first one is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Nobody to tell it to if this fails.
-            let _ = error.print();
-            let wrong = error.use_stderr();
-            return if wrong { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::SUCCESS };
-        }
-    };
-    match cli.command {
+    services::main(args, |Cli { command }| match command {
         Command::Up(args) => run_up(args),
         Command::Push(args) => run_push(args),
         Command::Tail(args) => run_tail(args),
@@ -49,11 +41,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Origin(args) => run_service(&args, origin::launch),
         Command::Edge(args) => run_service(&args, edge::launch),
         Command::Svrlist(args) => run_service(&args, svrlist::launch),
+        Command::Relay(args) => run_service(&args, relay::launch),
+        Command::Line(args) => run_line(args),
         Command::Reference { service } => answered(&reference(service)),
-    }
+    })
 }
 
-fn run_service(args: &ServiceArgs, launch: fn(&services::Args) -> ExitCode) -> ExitCode {
+fn run_service<A: Args>(args: &ServiceArgs<A>, launch: fn(&A) -> ExitCode) -> ExitCode {
     if args.end_with_stdin
         && let Err(error) = end_with_stdin()
     {
@@ -74,6 +68,19 @@ fn run_up(args: UpArgs) -> ExitCode {
             UpError::Misconfigured { .. } => misused(error),
             _ => failed(error),
         },
+    )
+}
+
+fn run_line(args: LineArgs) -> ExitCode {
+    let order = match args.command {
+        None | Some(LineCommand::List) => Order::List,
+        Some(LineCommand::Break { name }) => Order::Break { name },
+        Some(LineCommand::Heal { name }) => Order::Heal { name },
+        Some(LineCommand::Set { name, settings }) => Order::Set { name, settings },
+    };
+    until_signal(
+        |shutdown| lines::order(args.relay, order, shutdown),
+        |error| if error.is_misuse() { misused(error) } else { failed(error) },
     )
 }
 
@@ -215,7 +222,7 @@ fn misused(error: &dyn Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
 
@@ -238,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_takes_the_flag_that_its_store_advises() {
+        let args = ["origin", "--accept-loss", "--set", "store.path=here"];
+        let Command::Origin(service) = parse(&args).unwrap() else { panic!("an origin") };
+        let set = service.args.settings().set;
+        assert_eq!(set, ["store.path=here", "store.accept_loss=true"]);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         for wrong in [
             &["up", "--ephemeral", "--data", "here"][..],
@@ -248,6 +263,9 @@ mod tests {
             &["pki", "node", "queen", "a"],
             &["pki", "client"],
             &["place", "lookup", "somewhere"],
+            &["line", "break"],
+            &["line", "set", "bj-telecom"],
+            &["line", "set", "bj-telecom", "loss"],
             &["sing"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{FileError, Readers, make_folder, write as write_file};
 use super::pki::FolderError;
-use crate::network::{Layout, Ports, edge_file, origin_file, svrlist_file};
+use crate::network::{Layout, Ports, edge_file, origin_file, relay_file, svrlist_file};
 
 /// The configuration files of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Files {
     pub svrlist: PathBuf,
     /// The edges'.
     pub edges: Vec<PathBuf>,
+    /// The relay's, if there is one.
+    pub relay: Option<PathBuf>,
 }
 
 /// Why a network's files could not be written.
@@ -55,6 +57,10 @@ pub fn write(folder: &Path, ports: &Ports) -> Result<Files, WriteError> {
         origin: config("origin", origin_file(&layout))?,
         svrlist: config("svrlist", svrlist_file(&layout))?,
         edges: (0..ports.edges.len()).map(edge).collect::<Result<_, _>>()?,
+        relay: match &ports.relay {
+            Some(ports) => Some(config("relay", relay_file(&layout, ports))?),
+            None => None,
+        },
     })
 }
 
@@ -84,6 +90,7 @@ mod tests {
         for edge in &files.edges {
             check::<edge::config::Config>(edge, "LINECAST_EDGE").unwrap();
         }
+        check::<crate::relay::Config>(&files.relay.unwrap(), crate::relay::PREFIX).unwrap();
     }
 
     #[test]

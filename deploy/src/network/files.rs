@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shared::io::tls::NodeName;
 
 use super::ports::loopback;
-use super::{API_KEY, Ports, TOKEN_SECRET, edge_name, nodes, stand};
+use super::{API_KEY, Ports, RelayPorts, TOKEN_SECRET, edge_name, line_name, nodes, stand};
 use crate::io::pki::Folder;
 
 /// Where everything of a network is inside its folder.
@@ -45,7 +45,7 @@ impl Layout {
         self.folder.join("log")
     }
 
-    /// The configuration file of a service: `origin`, `svrlist`, `edge-1` …
+    /// The configuration file of a service: `origin`, `svrlist`, `edge-1` … `relay`.
     pub fn config(&self, service: &str) -> PathBuf {
         self.folder.join(format!("{service}.toml"))
     }
@@ -116,7 +116,7 @@ pub fn edge_file(layout: &Layout, at: usize) -> String {
     text.path("key", &facing.key);
     layout.node(&mut text, 2 + at);
     text.table("upstream");
-    text.address("address", layout.ports.origin_line);
+    text.address("address", layout.ports.upstream(at));
     text.text("local", "127.0.0.1:0");
     text.table("svrlist");
     text.raw("addresses", &format!("[{}]", quoted(&loopback(layout.ports.svrlist_line))));
@@ -132,6 +132,18 @@ pub fn edge_file(layout: &Layout, at: usize) -> String {
     text.raw("origins", "[\"http://127.0.0.1:*\", \"http://localhost:*\"]");
     text.table("token");
     text.text("hmac_secret", TOKEN_SECRET);
+    text.finish()
+}
+
+/// The relay's file.
+pub fn relay_file(layout: &Layout, ports: &RelayPorts) -> String {
+    let mut text = Text::new();
+    text.address("admin", ports.admin);
+    for (at, port) in ports.lines.iter().enumerate() {
+        text.table(&format!("line.{}", line_name(at)));
+        text.address("listen", *port);
+        text.address("target", layout.ports.origin_line);
+    }
     text.finish()
 }
 

@@ -9,8 +9,8 @@ mod files;
 mod ports;
 mod summary;
 
-pub use files::{Layout, edge_file, origin_file, svrlist_file};
-pub use ports::{EdgePorts, Listener, Ports, PortsError, Transport};
+pub use files::{Layout, edge_file, origin_file, relay_file, svrlist_file};
+pub use ports::{EdgePorts, Listener, Ports, PortsError, RelayPorts, Transport};
 pub use summary::Facts;
 
 pub use crate::io::network::{Files, WriteError, write};
@@ -49,6 +49,11 @@ pub fn edge_name(at: usize) -> String {
         0 => stand(at).name.to_owned(),
         round => format!("{}-{}", stand(at).name, round + 1),
     }
+}
+
+/// What the line of edge `at` (from 0) is called.
+pub fn line_name(at: usize) -> String {
+    edge_name(at)
 }
 
 /// The nodes of a network with this many edges: origin, svrlist, edges.

@@ -20,6 +20,8 @@ pub struct Ports {
     pub svrlist_line: u16,
     /// The edges'.
     pub edges: Vec<EdgePorts>,
+    /// The relay's; without one, edges call the origin directly.
+    pub relay: Option<RelayPorts>,
 }
 
 /// The ports of one edge.
@@ -35,6 +37,15 @@ pub struct EdgePorts {
     pub http_tls: u16,
     /// Metrics and health.
     pub admin: u16,
+}
+
+/// The ports of the relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayPorts {
+    /// Where lines are read and changed.
+    pub admin: u16,
+    /// Where each edge calls (UDP), in their order.
+    pub lines: Vec<u16>,
 }
 
 /// A socket that a service listens on.
@@ -100,7 +111,17 @@ impl Ports {
             svrlist_line: base + 101,
             svrlist_admin: base + 109,
             edges: (1..=EDGES).map(edge).collect(),
+            relay: Some(RelayPorts {
+                admin: base + 309,
+                lines: (1..=EDGES).map(|number| base + 300 + 10 * number + 1).collect(),
+            }),
         }
+    }
+
+    /// Where edge `at` (from 0) calls: its line through the relay, or the origin itself.
+    pub fn upstream(&self, at: usize) -> u16 {
+        let line = self.relay.as_ref().and_then(|relay| relay.lines.get(at));
+        line.copied().unwrap_or(self.origin_line)
     }
 
     /// Every socket that the services listen on.
@@ -130,6 +151,12 @@ impl Ports {
                 listeners.push(of(&format!("edge {number}'s {what}"), Tcp, port));
             }
         }
+        if let Some(relay) = &self.relay {
+            listeners.push(of("the relay's admin", Tcp, relay.admin));
+            for (number, line) in (1..).zip(&relay.lines) {
+                listeners.push(of(&format!("edge {number}'s line"), Udp, *line));
+            }
+        }
         listeners
     }
 }
@@ -155,7 +182,7 @@ const BASE: u16 = 7400;
 const EDGES: u16 = 3;
 
 /// From the lowest port to the highest.
-const SPAN: u16 = 200 + 10 * EDGES + 9;
+const SPAN: u16 = 300 + 10 * EDGES + 9;
 
 #[cfg(test)]
 mod tests {
@@ -170,13 +197,22 @@ mod tests {
         assert_eq!((ports.svrlist, ports.svrlist_line, ports.svrlist_admin), (7500, 7501, 7509));
         let edge = EdgePorts { tcp: 7631, http: 7632, tcp_tls: 7633, http_tls: 7634, admin: 7639 };
         assert_eq!(ports.edges[2], edge);
+        let relay = RelayPorts { admin: 7709, lines: vec![7711, 7721, 7731] };
+        assert_eq!(ports.relay, Some(relay));
+    }
+
+    #[test]
+    fn edges_call_through_the_relay_if_there_is_one() {
+        let ports = Ports::default();
+        assert_eq!([0, 1, 2].map(|at| ports.upstream(at)), [7711, 7721, 7731]);
+        assert_eq!(Ports { relay: None, ..ports }.upstream(1), 7401);
     }
 
     #[test]
     fn no_port_is_used_twice() {
         let listeners = Ports::from_base(20_000).unwrap().listeners();
         let ports: BTreeSet<u16> = listeners.iter().map(|l| l.address.port()).collect();
-        assert_eq!((listeners.len(), ports.len()), (21, 21));
+        assert_eq!((listeners.len(), ports.len()), (25, 25));
     }
 
     #[test]

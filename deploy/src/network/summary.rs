@@ -3,14 +3,14 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{API_KEY, Ports, stand};
+use super::{API_KEY, Ports, line_name, stand};
 
 /// What there is to tell.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// Where everybody listens.
     pub ports: &'a Ports,
-    /// The services' processes: origin, svrlist, edges.
+    /// The services' processes: origin, svrlist, edges and, if there is one, the relay.
     pub processes: &'a [u32],
     /// How the reader can call `linecast`.
     pub program: &'a str,
@@ -33,7 +33,8 @@ impl Facts<'_> {
     }
 
     fn addresses(&self, text: &mut String) {
-        let Ports { origin_api, origin_admin, svrlist, svrlist_admin, edges, .. } = self.ports;
+        let Ports { origin_api, origin_admin, svrlist, svrlist_admin, edges, relay, .. } =
+            self.ports;
         let mut line = |name: &str, what: &str, address: &str| {
             let line = format!("  {name:<9} {what:<10} {address}");
             // Writing to a String cannot fail.
@@ -54,11 +55,18 @@ impl Facts<'_> {
             line("", "goim", &format!("{goim}  (TLS: {}, {})", edge.tcp_tls, edge.http_tls));
             line("", "admin", &format!("{}/metrics", local(&edge.admin)));
         }
+        if let Some(relay) = relay {
+            line("relay", "admin", &format!("{}/lines", local(&relay.admin)));
+            for (at, port) in relay.lines.iter().enumerate() {
+                let way = format!("udp 127.0.0.1:{port}, from edge {} to the origin", at + 1);
+                line("", &line_name(at), &way);
+            }
+        }
         text.push('\n');
     }
 
     fn things_to_try(&self, text: &mut String) {
-        let Self { ports: Ports { origin_api, svrlist, .. }, program, .. } = self;
+        let Self { ports: Ports { origin_api, svrlist, relay, .. }, program, .. } = self;
         let usual = Ports::default();
         let api = flag(*origin_api, usual.origin_api, "--api");
         let list = flag(*svrlist, usual.svrlist, "--svrlist");
@@ -78,6 +86,14 @@ impl Facts<'_> {
         line(&format!("  http://127.0.0.1:{svrlist}/demo  a room"));
         line("Break something and watch it heal:");
         line(&format!("  kill -9 {victim}    edge 1"));
+        if let Some(relay) = relay {
+            let usual = usual.relay.map_or(0, |relay| relay.admin);
+            let relay = flag(relay.admin, usual, "--relay");
+            let name = line_name(0);
+            line(&format!("  {program} line break {name}{relay}    edge 1's line to the origin"));
+            line(&format!("  {program} line heal {name}{relay}"));
+            line(&format!("  {program} line{relay}    what all lines do"));
+        }
         line("");
     }
 }
@@ -103,6 +119,8 @@ mod tests {
         assert!(text.contains("--count 100 --rate 10\n"), "{text}");
         assert!(text.contains("ws://127.0.0.1:7632/connection/websocket"), "{text}");
         assert!(text.contains("kill -9 103 "), "{text}");
+        assert!(text.contains("  linecast line break bj-telecom  "), "{text}");
+        assert!(text.contains("  linecast line heal bj-telecom\n"), "{text}");
         assert!(text.contains("Data are kept in /data."), "{text}");
     }
 
@@ -111,6 +129,7 @@ mod tests {
         let text = summary(&Ports::from_base(9000).unwrap(), None);
         assert!(text.contains("tail live:1000 --svrlist http://127.0.0.1:9100\n"), "{text}");
         assert!(text.contains("--rate 10 --api http://127.0.0.1:9000\n"), "{text}");
+        assert!(text.contains("line heal bj-telecom --relay http://127.0.0.1:9309\n"), "{text}");
         assert!(!text.contains(":7"), "{text}");
     }
 }

@@ -1,7 +1,8 @@
 //! A whole network of real processes on loopback, for one test.
 //!
 //! [`run`] makes a folder, chooses ports, writes certificates and configuration with the same code as
-//! `linecast up`, starts origin, svrlist and edges, waits until each says it is ready, and hands the
+//! `linecast up`, starts origin, svrlist, edges and, if asked for, the relay between
+//! them, waits until each says it is ready, and hands the
 //! network to the test. Afterwards everything is killed; if the test failed, the ends of all logs are
 //! shown and the folder is kept.
 //!
@@ -19,11 +20,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::api::{Origin, Svrlist};
+use crate::api::{Origin, Relay, Svrlist};
 use crate::real_client::RealClient;
 use crate::wait::within_time;
-pub use deploy::network::{API_KEY, TOKEN_SECRET};
-use deploy::network::{EdgePorts, Layout, Ports, write};
+pub use deploy::network::{API_KEY, TOKEN_SECRET, line_name};
+use deploy::network::{EdgePorts, Layout, Ports, RelayPorts, write};
 pub use process::{Process, Program};
 
 /// What a test wants its network to be like.
@@ -35,6 +36,8 @@ pub struct Plan {
     pub origin: Vec<String>,
     /// Settings of every edge over its file, `key=value`.
     pub edge: Vec<String>,
+    /// Whether edges call the origin through a relay that can make their lines bad.
+    pub relay: bool,
     /// How long the test may take before it counts as failed.
     pub limit: Duration,
 }
@@ -50,6 +53,8 @@ pub struct Network {
     pub svrlist: Process,
     /// The edges' processes.
     pub edges: Vec<Process>,
+    /// The relay's process, if the plan asks for one.
+    pub relay: Option<Process>,
 }
 
 /// Where an edge listens for clients.
@@ -67,7 +72,13 @@ pub struct EdgeAddress {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { edges: 1, origin: Vec::new(), edge: Vec::new(), limit: Duration::from_secs(120) }
+        Self {
+            edges: 1,
+            origin: Vec::new(),
+            edge: Vec::new(),
+            relay: false,
+            limit: Duration::from_secs(120),
+        }
     }
 }
 
@@ -104,7 +115,7 @@ impl Network {
     pub async fn start(program: Program, plan: &Plan, folder: &Path) -> Result<Self> {
         let logs = folder.join(LOGS);
         fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
-        let ports = choose_ports(plan.edges)?;
+        let ports = choose_ports(plan)?;
         let files = write(folder, &ports).context("write the configuration")?;
         let process = |name: &str, config: &Path, settings: &[String], admin: u16| {
             let service = name.split('-').next().unwrap_or(name);
@@ -119,7 +130,9 @@ impl Network {
         let edges = files.edges.iter().zip(&ports.edges).enumerate().map(|(at, (file, ports))| {
             process(&format!("edge-{}", at + 1), file, &plan.edge, ports.admin)
         });
+        let relay = files.relay.as_ref().zip(ports.relay.as_ref());
         let mut network = Self {
+            relay: relay.map(|(file, ports)| process("relay", file, &[], ports.admin)),
             folder: folder.to_owned(),
             origin: process("origin", &files.origin, &plan.origin, ports.origin_admin),
             svrlist: process("svrlist", &files.svrlist, &[], ports.svrlist_admin),
@@ -155,6 +168,12 @@ impl Network {
         format!("http://127.0.0.1:{}", self.ports.svrlist)
     }
 
+    /// The lines, where the plan asks for a relay. Each is called as the edge whose line it is.
+    pub fn lines(&self) -> Result<Relay> {
+        let relay = self.ports.relay.as_ref().context("the plan asks for no relay")?;
+        Ok(Relay::new(format!("http://127.0.0.1:{}", relay.admin)))
+    }
+
     /// Where edge `at` (from 0) listens.
     pub fn edge(&self, at: usize) -> EdgeAddress {
         let ports = &self.ports.edges[at];
@@ -179,7 +198,10 @@ impl Network {
 
     /// Every process, origin first.
     pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
-        [&mut self.origin, &mut self.svrlist].into_iter().chain(&mut self.edges)
+        [&mut self.origin, &mut self.svrlist]
+            .into_iter()
+            .chain(&mut self.relay)
+            .chain(&mut self.edges)
     }
 
     /// A new folder inside the network's own.
@@ -212,8 +234,8 @@ impl EdgeAddress {
     }
 }
 
-/// Free ports for a network with this many edges.
-fn choose_ports(edges: usize) -> Result<Ports> {
+/// Free ports for a network as planned.
+fn choose_ports(plan: &Plan) -> Result<Ports> {
     let edge = |_| -> Result<EdgePorts> {
         Ok(EdgePorts {
             tcp: port::free()?,
@@ -230,7 +252,15 @@ fn choose_ports(edges: usize) -> Result<Ports> {
         svrlist: port::free()?,
         svrlist_admin: port::free()?,
         svrlist_line: port::free()?,
-        edges: (0..edges).map(edge).collect::<Result<_>>()?,
+        edges: (0..plan.edges).map(edge).collect::<Result<_>>()?,
+        relay: plan.relay.then(|| relay_ports(plan.edges)).transpose()?,
+    })
+}
+
+fn relay_ports(lines: usize) -> Result<RelayPorts> {
+    Ok(RelayPorts {
+        admin: port::free()?,
+        lines: (0..lines).map(|_| port::free()).collect::<Result<_>>()?,
     })
 }
 

@@ -4,6 +4,7 @@
 //!
 //! - [`streams`]: one stream reaches every kind of client completely, in order, once
 //! - [`crashes`]: processes are killed while messages flow
+//! - [`line`]: lines break and heal under a stream
 //! - [`interop`]: a message crosses from one protocol to another
 //! - [`goim_rules`]: what goim's protocol says, and the traps that goim itself falls into
 //! - [`centrifuge_rules`]: behaviours that re-implementations of the Centrifuge protocol get wrong
@@ -18,6 +19,7 @@ mod crashes;
 mod goim_rules;
 mod hooks;
 mod interop;
+mod line;
 mod list;
 mod publish;
 mod speed;

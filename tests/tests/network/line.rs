@@ -1,0 +1,115 @@
+//! Lines break and heal under a stream: edges serve on, and no client notices more than a pause.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::network::{Plan, line_name};
+use tests::stream::Stream;
+use tests::wait::until;
+use tests::{centrifuge, goim};
+
+use crate::{network_with, publish};
+
+const CHANNEL: &str = "live:1000";
+const ROOM: &str = "live://1000";
+
+#[test]
+fn a_broken_line_costs_a_pause_and_nothing_else() {
+    network_with(Plan { relay: true, ..Plan::edges(2) }, async |network| {
+        let (api, lines, broken) = (network.api(), network.lines()?, line_name(0));
+        let mut reader = Reader::new(network.edge(0).http).await?;
+        let mut viewer = Viewer::new(network.edge(0).tcp).await?;
+        let mut elsewhere = Viewer::new(network.edge(1).tcp).await?;
+        publish::numbers(&api, CHANNEL, 0..50).await?;
+        reader.read(50).await?;
+        viewer.read(50).await?;
+
+        lines.break_line(&broken).await?;
+        // Three seconds: the edge gives the line up after two, and calls in vain.
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        for n in 50..200 {
+            pace.tick().await;
+            publish::numbers(&api, CHANNEL, n..n + 1).await?;
+        }
+        elsewhere.read(200).await?;
+        viewer.client.heartbeat().await?;
+        let mut late = goim::Client::tcp(network.edge(0).tcp).await?;
+        late.login(&goim::Login::room(ROOM)).await?;
+        let lost = async || {
+            let line = lines.line(&broken).await?;
+            Ok(line["up"]["dropped"]["blackhole"]["datagrams"].as_u64())
+        };
+        until("datagrams lost on the line", lost, |lost| *lost > Some(0)).await?;
+        ensure!(viewer.client.push_now().await?.is_none(), "a message over a broken line");
+
+        lines.heal(&broken).await?;
+        publish::numbers(&api, CHANNEL, 200..250).await?;
+        reader.read(250).await?;
+        viewer.read(250).await?;
+        elsewhere.read(250).await?;
+
+        lines.set(&broken, &json!({ "preset": "loss5", "delay": "10ms" })).await?;
+        publish::numbers(&api, CHANNEL, 250..350).await?;
+        for viewer in [&mut viewer, &mut elsewhere] {
+            viewer.read(350).await?;
+            viewer.stream.verdict(350)?;
+            let more = viewer.client.push_now().await?;
+            ensure!(more.is_none(), "a message too many: {more:?}");
+        }
+        reader.read(350).await?;
+        reader.stream.verdict(350)?;
+        let more = reader.client.pushes_now(CHANNEL).await?;
+        ensure!(more.is_empty(), "pushes too many: {more:?}");
+        for edge in &mut network.edges {
+            edge.alive()?;
+        }
+        Ok(())
+    });
+}
+
+/// A goim client of the room that never connects again.
+struct Viewer {
+    client: goim::Client,
+    stream: Stream,
+}
+
+impl Viewer {
+    async fn new(edge: std::net::SocketAddr) -> Result<Self> {
+        let mut client = goim::Client::tcp(edge).await?;
+        client.login(&goim::Login::room(ROOM)).await?;
+        Ok(Self { client, stream: Stream::default() })
+    }
+
+    /// Reads until it has had `count` messages.
+    async fn read(&mut self, count: usize) -> Result<()> {
+        while self.stream.len() < count {
+            let push = self.client.push().await?;
+            self.stream.take(&serde_json::from_slice(&push.body)?, None)?;
+        }
+        Ok(())
+    }
+}
+
+/// A Centrifuge client of the channel that never connects or subscribes again.
+struct Reader {
+    client: centrifuge::Client,
+    stream: Stream,
+}
+
+impl Reader {
+    async fn new(edge: std::net::SocketAddr) -> Result<Self> {
+        let mut client = centrifuge::Client::connect(edge, json!({})).await?;
+        client.subscribe(CHANNEL).await?;
+        Ok(Self { client, stream: Stream::default() })
+    }
+
+    /// Reads until it has had `count` messages.
+    async fn read(&mut self, count: usize) -> Result<()> {
+        while self.stream.len() < count {
+            let publication = self.client.publication().await?;
+            self.stream.take(&publication["data"], publication["offset"].as_u64())?;
+        }
+        Ok(())
+    }
+}
