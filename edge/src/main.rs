@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shared::config::cli::Args;
+use shared::config::cli;
 
 /// Faces clients and pulls their channels from an upstream
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(flatten)]
-    args: Args,
+    args: cli::Args,
 }
 
 fn main() -> ExitCode {
-    edge::launch(&Cli::parse().args)
+    cli::main(std::env::args_os(), |Cli { args }| edge::launch(&args))
 }

@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shared::config::cli::Args;
+use shared::config::cli;
 
 /// Tells clients which edges to try
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(flatten)]
-    args: Args,
+    args: cli::Args,
 }
 
 fn main() -> ExitCode {
-    svrlist::launch(&Cli::parse().args)
+    cli::main(std::env::args_os(), |Cli { args }| svrlist::launch(&args))
 }

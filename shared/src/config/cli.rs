@@ -1,4 +1,5 @@
-//! The flags every binary has, and the one place where configuration is printed.
+//! The flags every binary has, and the one place where configuration is printed and where what was
+//! said wrongly becomes an exit code.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -9,7 +10,8 @@ use super::layers::Layers;
 use super::reader::Reader;
 use super::{Configure, print, resolve};
 
-/// Exit code for a configuration with faults (`EX_USAGE`); a failure at run time exits with 1.
+/// Exit code for wrong arguments and for a configuration with faults (`EX_USAGE`); a failure at run
+/// time exits with 1.
 pub const EXIT_CONFIGURATION: u8 = 64;
 
 /// Flags of every binary; flatten them into its own.
@@ -39,6 +41,24 @@ pub enum Outcome<C> {
     Run(C),
     /// All was said that there is to say: exit.
     Exit(ExitCode),
+}
+
+/// The whole of a program: reads its arguments, the first of which is its name, and runs it. Help and
+/// version are answers and exit with 0; arguments that mean nothing exit with
+/// [`EXIT_CONFIGURATION`].
+pub fn main<P: clap::Parser>(
+    args: impl IntoIterator<Item = OsString>,
+    run: impl FnOnce(P) -> ExitCode,
+) -> ExitCode {
+    match P::try_parse_from(args) {
+        Ok(program) => run(program),
+        Err(error) => {
+            // Nobody to tell it to if this fails.
+            let _ = error.print();
+            let wrong = error.use_stderr();
+            if wrong { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::SUCCESS }
+        }
+    }
 }
 
 /// Loads the configuration of the binary whose environment variables start with `prefix` (such as
@@ -179,6 +199,27 @@ mod tests {
         let faults = port(&args, &[]).unwrap_err();
         assert!(faults.contains("2 faults"), "{faults}");
         assert!(faults.contains("file /nowhere/linecast.toml"), "{faults}");
+    }
+
+    #[test]
+    fn wrong_arguments_have_an_exit_code_of_their_own() {
+        #[derive(clap::Parser)]
+        #[command(version)]
+        struct Program {
+            #[command(flatten)]
+            args: Args,
+        }
+        let exit = |args: &[&str]| {
+            let args = ["program"].iter().chain(args).map(OsString::from);
+            main(args, |program: Program| ExitCode::from(u8::from(program.args.check)))
+        };
+        assert_eq!(exit(&[]), ExitCode::SUCCESS);
+        assert_eq!(exit(&["--check"]), ExitCode::from(1), "it was run");
+        assert_eq!(exit(&["--help"]), ExitCode::SUCCESS);
+        assert_eq!(exit(&["--version"]), ExitCode::SUCCESS);
+        for wrong in [&["--chekc"][..], &["now"], &["--set"], &["--check", "--check"]] {
+            assert_eq!(exit(wrong), ExitCode::from(EXIT_CONFIGURATION), "{wrong:?}");
+        }
     }
 
     #[test]
