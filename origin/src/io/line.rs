@@ -18,6 +18,7 @@ use quinn::{Connection, Endpoint, Incoming};
 use shared::channel::ChannelName;
 use shared::io::line::{self, Answered, FrameSender, LineError, Receiver, Sender};
 use shared::io::shutdown::Shutdown;
+use shared::io::tls::Nodes;
 use shared::limits::{PULLS_MAX, SNAPSHOT_ENTRIES_MAX};
 use shared::message::{ClientInfo, Epoch};
 use shared::ring::Cursor;
@@ -36,14 +37,13 @@ use crate::publish::Refusal;
 use crate::pull::Pull;
 
 /// Answers lines until the shutdown.
-pub async fn serve(origin: Origin, node: String, endpoint: Endpoint, shutdown: Shutdown) {
-    let node: Arc<str> = node.into();
+pub async fn serve(origin: Origin, nodes: Nodes, endpoint: Endpoint, shutdown: Shutdown) {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
             () = shutdown.triggered() => break,
             Some(incoming) = endpoint.accept() => {
-                sessions.spawn(session(origin.clone(), Arc::clone(&node), incoming));
+                sessions.spawn(session(origin.clone(), nodes.clone(), incoming));
             }
             Some(ended) = sessions.join_next() => {
                 if let Err(error) = ended {
@@ -56,7 +56,7 @@ pub async fn serve(origin: Origin, node: String, endpoint: Endpoint, shutdown: S
     endpoint.wait_idle().await;
 }
 
-async fn session(origin: Origin, node: Arc<str>, incoming: Incoming) {
+async fn session(origin: Origin, nodes: Nodes, incoming: Incoming) {
     let remote = incoming.remote_address();
     let answered = match line::answer(incoming).await {
         Ok(answered) => answered,
@@ -66,14 +66,14 @@ async fn session(origin: Origin, node: Arc<str>, incoming: Incoming) {
     };
     let edge = answered.peer.name.clone();
     tracing::info!(edge, %remote, "the line is up");
-    let ended = serve_line(&origin, &node, answered).await;
+    let ended = serve_line(&origin, nodes, answered).await;
     tracing::info!(edge, %remote, error = &ended as &dyn Error, "the line ended");
 }
 
-async fn serve_line(origin: &Origin, node: &str, answered: Answered) -> LineError {
+async fn serve_line(origin: &Origin, nodes: Nodes, answered: Answered) -> LineError {
     let Answered { connection, hello, up, mut down, .. } = answered;
     let welcome = Welcome {
-        node: node.to_owned(),
+        node: nodes.name().name,
         namespaces: convert::namespaces_out(origin.namespaces()),
         version: env!("CARGO_PKG_VERSION").into(),
     };
@@ -106,6 +106,10 @@ async fn serve_line(origin: &Origin, node: &str, answered: Answered) -> LineErro
     tasks.spawn(pass_commands(commands, to_edge.clone()));
     tasks.spawn(Puller::new(origin.clone(), live, to_edge).run(orders));
     tasks.spawn(answer_requests(origin.clone(), Arc::clone(&edge), connection.clone()));
+    tasks.spawn({
+        let connection = connection.clone();
+        async move { line::distrusted(&connection, &nodes).await }
+    });
     let ended = tasks.join_next().await;
     connection.close(line::CLOSE_DONE, b"the session ends");
     match ended {
@@ -594,3 +598,6 @@ const WRITE_BYTES: usize = 256 << 10;
 const TOTALS_EVERY: Duration = Duration::from_secs(1);
 /// Clients' comings and goings that wait for a line which takes nothing; more are not told.
 const PRESENCE_NOTES_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod tests;

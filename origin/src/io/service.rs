@@ -168,8 +168,8 @@ impl Service {
         };
         let admin = Admin::new(self.telemetry, readiness);
         tasks.spawn_essential("admin", admin.serve(self.admin, shutdown.clone()));
-        let name = self.nodes.name().name;
-        let lines = line::serve(origin.clone(), name, self.endpoint, shutdown.clone());
+        let nodes = self.nodes.clone();
+        let lines = line::serve(origin.clone(), nodes, self.endpoint, shutdown.clone());
         tasks.spawn_essential("lines", lines);
         let pace = Pace { meta_age: self.meta_age };
         tasks.spawn_essential("sweep", origin.clone().sweep(pace, shutdown.clone()));

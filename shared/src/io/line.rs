@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
+use rustls::pki_types::CertificateDer;
 
 use super::tls::{NodeName, Nodes, Role, SERVER_NAME, TlsError};
 use crate::limits::CONTROL_BYTES_MAX;
@@ -321,6 +322,20 @@ impl FrameSender {
     }
 }
 
+/// Waits until the peer's certificate is trusted no more, and closes the connection then: the
+/// handshake looked at it once, and a line lasts for weeks.
+pub async fn distrusted(connection: &Connection, nodes: &Nodes) -> LineError {
+    loop {
+        let identity = connection.peer_identity();
+        let chain = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+        if !chain.is_some_and(|chain| nodes.still_trusts(&chain)) {
+            connection.close(CLOSE_PROTOCOL, b"certificate revoked");
+            return LineError::Peer("its certificate is trusted no more".into());
+        }
+        tokio::time::sleep(TRUST_CHECK_PERIOD).await;
+    }
+}
+
 fn peer_name(connection: &Connection) -> Result<NodeName, LineError> {
     NodeName::of_peer(connection.peer_identity())
         .ok_or_else(|| LineError::Peer("its certificate names no node".into()))
@@ -359,6 +374,8 @@ pub const CLOSE_DONE: VarInt = VarInt::from_u32(0);
 /// Answers to requests, which may be large histories, have priority 0: nothing waits behind them.
 const LIVE_PRIORITY: i32 = 1;
 const CONTROL_PRIORITY: i32 = 2;
+/// How often it is asked whether a peer's certificate still holds.
+const TRUST_CHECK_PERIOD: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT_MS: u32 = 10_000;
 const WINDOW_BYTES: u32 = 8 << 20;
 const READ_BYTES: usize = 64 << 10;

@@ -4,12 +4,12 @@
 //! by [`Edge::admit`]. A refused report is logged once per line, since the next one will be the same.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, Incoming};
-use rustls::pki_types::CertificateDer;
-use shared::io::line::{self, Answered, CLOSE_DONE, CLOSE_PROTOCOL, LineError};
+use quinn::{Endpoint, Incoming};
+use shared::io::line::{self, Answered, CLOSE_DONE, LineError};
 use shared::io::shutdown::Shutdown;
 use shared::io::tls::Nodes;
 use shared::wire::control::{Down, Pong, Report, Up, Welcome, down, up};
@@ -87,18 +87,13 @@ impl Intake {
             ..Welcome::default()
         };
         answered.down.send(&Down { kind: Some(down::Kind::Welcome(welcome)) }).await?;
-        let mut trust_check = tokio::time::interval(TRUST_CHECK_PERIOD);
+        let connection = answered.connection.clone();
+        let mut distrusted = pin!(line::distrusted(&connection, &self.nodes));
         let mut refused = false;
         loop {
             let message = tokio::select! {
                 message = answered.up.receive() => message?,
-                _ = trust_check.tick() => {
-                    if !self.still_trusted(&answered.connection) {
-                        answered.connection.close(CLOSE_PROTOCOL, b"certificate revoked");
-                        return Err(LineError::Peer("its certificate is trusted no more".into()));
-                    }
-                    continue;
-                }
+                error = &mut distrusted => return Err(error),
             };
             let Some(Up { kind }) = message else { return Ok(()) };
             match kind {
@@ -138,19 +133,10 @@ impl Intake {
             }
         }
     }
-
-    fn still_trusted(&self, connection: &Connection) -> bool {
-        let identity = connection.peer_identity();
-        let chain = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-        chain.is_some_and(|chain| self.nodes.still_trusts(&chain))
-    }
 }
 
 /// Lines at the same time: several for each of some hundred edges.
 const LINES_MAX: usize = 4096;
-
-/// How often it is asked whether a peer's certificate still holds.
-const TRUST_CHECK_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long the end of the service waits for its close to be sent.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
