@@ -62,7 +62,7 @@ async function refresh() {
     if (!response.ok) throw new Error(`status ${response.status}`);
     const { edges, stale } = await response.json();
     rows.replaceChildren(...(edges.length > 0 ? edges.map(row) : [nobody()]));
-    if (stale) say('failed', 'no edge reports: last state');
+    if (stale) say('failed', 'most edges are silent: last state');
     else say(edges.length > 0 ? 'connected' : 'connecting', `${edges.length} live`);
   } catch {
     say('failed', 'svrlist does not answer');

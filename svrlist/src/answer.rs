@@ -38,7 +38,7 @@ pub struct Answer<'a> {
     pub cell: CellJson<'a>,
     /// Which edges to try, best first.
     pub servers: Vec<Server<'a>>,
-    /// Whether this is the last state known while no edge reports.
+    /// Whether so few edges report that this is the last state known.
     pub stale: bool,
     /// Seconds after which to ask again.
     pub ttl: u64,

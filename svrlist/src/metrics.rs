@@ -45,7 +45,7 @@ impl Metrics {
         registry.register("live_edges", "Edges on the list", self.edges.clone());
         registry.register(
             "stale",
-            "Whether nobody reports and the last state is in force",
+            "Whether so few edges report that the silent ones stay on the list",
             self.stale.clone(),
         );
         registry.register(

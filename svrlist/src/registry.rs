@@ -1,13 +1,15 @@
 //! Which edges there are: a machine that hears reports and knows who has fallen silent.
 //!
 //! An edge reports every two seconds. One that has been silent for [`SILENT_AFTER`] is listed no
-//! more, within ten seconds of its death whatever killed it. When *nobody* reports, it is this
-//! svrlist that is cut off, not the whole network that died, so the last state stays in force and is
-//! marked stale (fail static).
+//! more, within ten seconds of its death whatever killed it. When nobody reports, or fewer than half
+//! of at least [`JUDGES_MIN`], it is likelier that this svrlist is cut off than that most of the
+//! network died at once, so the last state stays in force and is marked stale (fail static). Should
+//! those who are heard witness the silence of the others for [`KEPT_FOR`], these leave one by one.
 //!
-//! Invariant: once an edge has ever reported, the list is never empty.
+//! Invariant: once an edge has ever reported, the list is never empty, and it never loses more edges
+//! at once than it keeps, but for those that said goodbye.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,27 @@ pub struct Registry {
     list: Arc<List>,
     /// Whether a report came in since the list was made.
     changed: bool,
+    outage: Outage,
+}
+
+/// Whether too few are heard to believe that the silent ones are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Outage {
+    #[default]
+    None,
+    /// Silent edges stay listed.
+    Lasts {
+        /// How many were listed when it began; half of them end it.
+        of: usize,
+        /// When the next silent edge leaves, if anybody is heard then.
+        next_out: Instant,
+    },
+    /// Enough are heard again, and the others have as long to follow as after a report of their own:
+    /// the first to come back must not get every client for a while.
+    Ends {
+        /// Until when.
+        until: Instant,
+    },
 }
 
 /// The edges that may be handed to clients, at one moment.
@@ -29,7 +52,7 @@ pub struct List {
     pub generation: u64,
     /// The edges, by name.
     pub edges: Vec<Listed>,
-    /// Whether nobody reports any more and this is the last state known.
+    /// Whether so few report that the others are listed as they were last known.
     pub stale: bool,
 }
 
@@ -42,6 +65,12 @@ pub struct Listed {
     pub heard: Instant,
     /// Since when it says that no line to its upstream is up.
     pub cut_off_since: Option<Instant>,
+}
+
+impl Listed {
+    fn silent(&self, now: Instant) -> bool {
+        self.heard + SILENT_AFTER <= now
+    }
 }
 
 impl Registry {
@@ -58,38 +87,26 @@ impl Registry {
         let known = Listed { edge: Arc::new(edge), heard: now, cut_off_since };
         let before = self.known.insert(name, known);
         self.changed = true;
-        let listed = before.filter(|before| before.heard + SILENT_AFTER > now);
+        let listed = before.filter(|before| !before.silent(now));
         let urgent = listed.is_none_or(|before| before.edge.draining != draining);
-        if self.list.stale {
-            self.hear_again(now);
-        }
         if urgent { self.handle_tick(now) } else { None }
-    }
-
-    /// The first report after nobody was heard: everyone in the list gets as long as after a report
-    /// of its own, or the first edge to come back would get every client for a while.
-    fn hear_again(&mut self, now: Instant) {
-        for listed in &self.list.edges {
-            if let Some(known) = self.known.get_mut(&listed.edge.name) {
-                known.heard = now;
-            }
-        }
     }
 
     /// To be called every [`TICK`]. Answers a new list when reports came in or somebody fell silent.
     pub fn handle_tick(&mut self, now: Instant) -> Option<Arc<List>> {
-        let newest = self.known.values().map(|known| known.heard).max()?;
-        // Silence is measured from now while anybody is heard, else from the last sound there was.
-        let stale = newest + SILENT_AFTER <= now;
-        let reference = if stale { newest } else { now };
-        if !stale {
-            self.known.retain(|_, known| known.heard + FORGOTTEN_AFTER > now);
+        if self.known.is_empty() {
+            return None;
         }
-        let heard = self.known.values().filter(|known| known.heard + SILENT_AFTER > reference);
-        let edges: Vec<Listed> = heard.cloned().collect();
-        let same =
-            !self.changed && stale == self.list.stale && edges.len() == self.list.edges.len();
-        if same {
+        let kept = self.keep(now);
+        self.known.retain(|name, known| known.heard + FORGOTTEN_AFTER > now || kept.contains(name));
+        let listed = |known: &&Listed| !known.silent(now) || kept.contains(&known.edge.name);
+        let edges: Vec<Listed> = self.known.values().filter(listed).cloned().collect();
+        let stale = matches!(self.outage, Outage::Lasts { .. });
+        let names = |edges: &[Listed]| -> Vec<Arc<str>> {
+            edges.iter().map(|listed| Arc::clone(&listed.edge.name)).collect()
+        };
+        let same = stale == self.list.stale && names(&edges) == names(&self.list.edges);
+        if same && !self.changed {
             return None;
         }
         self.changed = false;
@@ -98,15 +115,81 @@ impl Registry {
         Some(Arc::clone(&self.list))
     }
 
+    /// Judges whose fault the silence is. Answers which of the silent edges are listed all the same.
+    fn keep(&mut self, now: Instant) -> BTreeSet<Arc<str>> {
+        let heard = self.known.values().filter(|known| !known.silent(now)).count();
+        let mut missed = self.missed(heard, now);
+        self.outage = match self.outage {
+            Outage::Ends { until } if heard > 0 && now < until => Outage::Ends { until },
+            Outage::Lasts { of, .. } if 2 * heard >= of => {
+                Outage::Ends { until: now + SILENT_AFTER }
+            }
+            Outage::Lasts { of, next_out } if heard > 0 => {
+                let out = missed.iter().min_by_key(|name| self.known.get(*name).map(|k| k.heard));
+                let out = out.filter(|_| next_out <= now).cloned();
+                let left = out.is_some_and(|out| missed.remove(&out));
+                match missed.is_empty() {
+                    true => Outage::None,
+                    false if left => Outage::Lasts { of, next_out: now + OUT_EVERY },
+                    false => Outage::Lasts { of, next_out },
+                }
+            }
+            _ if cut_off(heard, missed.len()) => {
+                Outage::Lasts { of: heard + missed.len(), next_out: now + KEPT_FOR }
+            }
+            _ => {
+                missed.clear();
+                Outage::None
+            }
+        };
+        missed
+    }
+
+    /// The silent edges that may be out of our hearing rather than gone: those on the list, and
+    /// those that left it a moment ago, since an outage silences edges one after the other. Whoever
+    /// said goodbye is gone, unless that would leave nobody.
+    fn missed(&self, heard: usize, now: Instant) -> BTreeSet<Arc<str>> {
+        let on_list = |name: &Arc<str>| {
+            self.list.edges.binary_search_by(|listed| listed.edge.name.cmp(name)).is_ok()
+        };
+        let missed = self.known.iter().filter(|(name, known)| {
+            let lately = known.heard + SILENT_AFTER + BACK_WITHIN > now;
+            let gone = known.edge.draining && heard > 0;
+            known.silent(now) && !gone && (lately || on_list(name))
+        });
+        missed.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
     /// The list last made.
     pub fn list(&self) -> Arc<List> {
         Arc::clone(&self.list)
     }
 }
 
+/// Whether so many edges heard, and so many missed, mean that it is us who cannot hear.
+fn cut_off(heard: usize, missed: usize) -> bool {
+    let of = heard + missed;
+    missed > 0 && (heard == 0 || of >= JUDGES_MIN && 2 * heard < of)
+}
+
 /// Silence after which an edge is listed no more: four missed reports. With a tick of at most one
 /// second it is gone after nine, within the ten that are promised.
 pub const SILENT_AFTER: Duration = Duration::from_secs(8);
+
+/// Edges from which on their number says something: of two, one falls silent as easily as the line
+/// to it.
+pub const JUDGES_MIN: usize = 3;
+
+/// How long silent edges stay listed while too few are heard: longer than an outage of our own that
+/// mends itself, shorter than clients should be sent to edges that are gone.
+pub const KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// Then, how often one of them leaves: clients have time to spread over the others.
+pub const OUT_EVERY: Duration = Duration::from_secs(10);
+
+/// How long after it left the list an edge is back when most others fall silent too: two reports,
+/// since that is about how far apart the last words of edges are that are cut off together.
+pub const BACK_WITHIN: Duration = Duration::from_secs(4);
 
 /// How often silence is looked for, and the pace at which changes of load reach the ranking.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -119,120 +202,4 @@ pub const CUT_OFF_AFTER: Duration = Duration::from_secs(6);
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::edge;
-
-    /// A registry on a clock of its own.
-    struct World {
-        registry: Registry,
-        start: Instant,
-    }
-
-    impl World {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "any instant will do as the zero of the test"
-        )]
-        fn new() -> Self {
-            Self { registry: Registry::default(), start: Instant::now() }
-        }
-
-        fn report(&mut self, name: &str, at_s: u64) -> Option<Arc<List>> {
-            let now = self.start + Duration::from_secs(at_s);
-            self.registry.handle_report(edge(name, "110000", "telecom"), now)
-        }
-
-        fn names(&mut self, at_s: u64) -> (Vec<String>, bool) {
-            self.registry.handle_tick(self.start + Duration::from_secs(at_s));
-            let list = self.registry.list();
-            (list.edges.iter().map(|listed| listed.edge.name.to_string()).collect(), list.stale)
-        }
-    }
-
-    fn list(names: &[&str], stale: bool) -> (Vec<String>, bool) {
-        (names.iter().map(|name| (*name).to_owned()).collect(), stale)
-    }
-
-    #[test]
-    fn a_new_edge_is_listed_at_once_and_a_known_one_at_the_tick() {
-        let mut world = World::new();
-        assert_eq!(world.report("a", 0).unwrap().generation, 1);
-        assert_eq!(world.report("a", 2), None);
-        assert_eq!(world.names(2), list(&["a"], false));
-        assert_eq!(world.registry.list().generation, 2);
-        assert_eq!(world.names(3), list(&["a"], false));
-        assert_eq!(world.registry.list().generation, 2, "nothing happened in between");
-    }
-
-    #[test]
-    fn draining_is_heard_at_once() {
-        let mut world = World::new();
-        world.report("a", 0);
-        let mut leaving = edge("a", "110000", "telecom");
-        leaving.draining = true;
-        let now = world.start + Duration::from_secs(2);
-        let list = world.registry.handle_report(leaving, now).unwrap();
-        assert!(list.edges[0].edge.draining);
-    }
-
-    #[test]
-    fn an_edge_is_cut_off_when_it_says_so_for_a_while() {
-        let mut world = World::new();
-        let mut say = |cut_off, at_s| {
-            let now = world.start + Duration::from_secs(at_s);
-            let said = Edge { cut_off, ..edge("a", "110000", "telecom") };
-            world.registry.handle_report(said, now);
-            world.registry.handle_tick(now);
-            world.registry.list().edges[0].edge.cut_off
-        };
-        assert!(!say(true, 0));
-        assert!(!say(true, 4));
-        assert!(!say(false, 5), "back in time");
-        assert!(!say(true, 6));
-        assert!(!say(true, 10));
-        assert!(say(true, 12));
-        assert!(!say(false, 14), "back at once");
-    }
-
-    #[test]
-    fn a_silent_edge_is_gone_within_ten_seconds() {
-        let mut world = World::new();
-        world.report("dead", 0);
-        for at in 0..=9 {
-            if at % 2 == 0 {
-                world.report("alive", at);
-            }
-            let expected =
-                if at < 8 { list(&["alive", "dead"], false) } else { list(&["alive"], false) };
-            assert_eq!(world.names(at), expected, "at {at} s");
-        }
-        assert_eq!(world.report("dead", 10).unwrap().edges.len(), 2, "back at once");
-    }
-
-    #[test]
-    fn when_everybody_is_silent_the_last_state_stays() {
-        let mut world = World::new();
-        world.report("gone before", 0);
-        for at in (0..=20).step_by(2) {
-            world.report("a", at);
-            world.report("b", at + 1);
-            world.names(at + 1);
-        }
-        // The last reports came at 20 (a) and 21 (b).
-        assert_eq!(world.names(28), list(&["b"], false));
-        assert_eq!(world.names(29), list(&["a", "b"], true), "nobody is heard: both are back");
-        assert_eq!(world.names(100_000), list(&["a", "b"], true), "nobody is forgotten");
-        world.report("b", 100_001).unwrap();
-        assert_eq!(world.names(100_008), list(&["a", "b"], false), "a may take a moment");
-        world.report("b", 100_008);
-        assert_eq!(world.names(100_009), list(&["b"], false));
-    }
-
-    #[test]
-    fn nobody_was_ever_heard() {
-        let mut world = World::new();
-        assert_eq!(world.names(5), list(&[], false));
-        assert_eq!(world.registry.list().generation, 0);
-    }
-}
+mod tests;

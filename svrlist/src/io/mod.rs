@@ -80,8 +80,10 @@ impl Desk {
         if let Some(list) = tell(&mut registry, Instant::now()) {
             self.metrics.listed(&list);
             match (was_stale, list.stale) {
-                (false, true) => tracing::warn!("no edge reports any more: the last list stays"),
-                (true, false) => tracing::info!("edges report again"),
+                (false, true) => {
+                    tracing::warn!("most edges fell silent at once: they stay on the list")
+                }
+                (true, false) => tracing::info!("the list is made of edges that report again"),
                 _ => {}
             }
             self.site.set_list(list);
