@@ -347,7 +347,8 @@ impl Bucket {
             return true;
         }
         let passed_ms = now_ms.saturating_sub(self.filled_ms).min(1000);
-        self.filled_ms = self.filled_ms.max(now_ms);
+        // A clock that went back fills nothing, but goes on from where it is.
+        self.filled_ms = now_ms;
         self.tokens_milli = (self.tokens_milli + passed_ms * self.rate).min(self.rate * 1000);
         let enough = self.tokens_milli >= 1000;
         if enough {
@@ -418,6 +419,7 @@ mod tests {
         assert_eq!(admitted(&mut state, START_MS + 400), 1);
         assert_eq!(admitted(&mut state, START_MS + 10_000), 3);
         assert_eq!(admitted(&mut state, START_MS), 0, "a clock that goes back fills nothing");
+        assert_eq!(admitted(&mut state, START_MS + 1000), 3, "and fills again from there on");
     }
 
     #[test]

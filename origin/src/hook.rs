@@ -17,9 +17,9 @@ use shared::message::ClientInfo;
 pub struct Call<'a> {
     /// Who asks.
     pub caller: &'a ClientInfo,
-    /// How it is connected, such as `websocket`.
+    /// How it is connected, such as `websocket`; empty where that is not known.
     pub transport: &'a str,
-    /// What it speaks, such as `json`.
+    /// What it speaks, such as `json`; empty where that is not known.
     pub protocol: &'a str,
     /// What it sends.
     pub data: &'a [u8],
@@ -90,7 +90,9 @@ impl Call<'_> {
         #[derive(Serialize)]
         struct Body<'a> {
             client: &'a str,
+            #[serde(skip_serializing_if = "str::is_empty")]
             transport: &'a str,
+            #[serde(skip_serializing_if = "str::is_empty")]
             protocol: &'a str,
             encoding: &'a str,
             user: &'a str,
@@ -207,6 +209,10 @@ mod tests {
              \"encoding\":\"binary\",\"user\":\"42\",\"channel\":\"ch\",\"b64data\":\"/w==\"}"
         );
         assert!(!call(&caller, b"", Purpose::Rpc("m")).contains("data"));
+        let purpose = Purpose::Publish("ch");
+        let call = Call { caller: &caller, transport: "", protocol: "", data: b"1", purpose };
+        let body = String::from_utf8(call.to_json()).unwrap();
+        assert!(!body.contains("transport") && !body.contains("protocol"), "{body}");
     }
 
     #[test]

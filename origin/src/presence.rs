@@ -3,8 +3,10 @@
 //! While an edge tells everything anew, the old picture stays, so that a line that was opened again
 //! makes nobody leave and join; what the new picture did not confirm leaves at its end.
 //!
+//! Everything edges tell and everybody asks goes through one lock, so counts are kept and not made.
+//!
 //! Invariant: an entry has one owner, the edge its client is connected to; a channel without entries
-//! is not in the map.
+//! is not in the map; a room's counts are those of its entries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -37,8 +39,52 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Presence {
     namespaces: Arc<Namespaces>,
-    channels: HashMap<ChannelName, BTreeMap<String, Entry>>,
+    channels: HashMap<ChannelName, Room>,
     edges: HashMap<String, Owned>,
+}
+
+/// The clients of a channel.
+#[derive(Debug, Default)]
+struct Room {
+    clients: BTreeMap<String, Entry>,
+    /// Entries of each user.
+    users: HashMap<String, u32>,
+    /// What all entries take in an answer, at most.
+    bytes: usize,
+}
+
+impl Room {
+    /// Puts an entry in; answers the one it replaces.
+    fn insert(&mut self, entry: Entry) -> Option<Entry> {
+        *self.users.entry(entry.info.user.clone()).or_default() += 1;
+        self.bytes += weight(&entry.info);
+        let before = self.clients.insert(entry.info.client.clone(), entry);
+        if let Some(before) = &before {
+            self.uncount(&before.info);
+        }
+        before
+    }
+
+    fn remove(&mut self, client: &str) -> Option<Entry> {
+        let entry = self.clients.remove(client)?;
+        self.uncount(&entry.info);
+        Some(entry)
+    }
+
+    fn uncount(&mut self, info: &ClientInfo) {
+        self.bytes -= weight(info);
+        if let Some(count) = self.users.get_mut(&info.user) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(&info.user);
+            }
+        }
+    }
+}
+
+/// What a client takes in an answer, at most: its fields, and the heads of these and of itself.
+fn weight(info: &ClientInfo) -> usize {
+    info.user.len() + info.client.len() + info.conn_info.len() + info.chan_info.len() + 5 * 5
 }
 
 #[derive(Debug)]
@@ -96,8 +142,7 @@ impl Presence {
         let entry = Entry { info: Arc::new(info), edge: edge.to_owned() };
         let change =
             Change { channel: channel.clone(), joined: true, info: Arc::clone(&entry.info) };
-        let before =
-            self.channels.entry(channel.clone()).or_default().insert(client.clone(), entry);
+        let before = self.channels.entry(channel.clone()).or_default().insert(entry);
         match before {
             Some(before) if before.edge != edge => {
                 if let Some(owned) = self.edges.get_mut(&before.edge) {
@@ -124,14 +169,14 @@ impl Presence {
             owned.all.remove(&key);
             owned.unconfirmed.remove(&key);
         }
-        let Some(clients) = self.channels.get_mut(channel) else {
+        let Some(room) = self.channels.get_mut(channel) else {
             return;
         };
-        if clients.get(client).is_none_or(|entry| entry.edge != edge) {
+        if room.clients.get(client).is_none_or(|entry| entry.edge != edge) {
             return;
         }
-        let entry = clients.remove(client);
-        if clients.is_empty() {
+        let entry = room.remove(client);
+        if room.clients.is_empty() {
             self.channels.remove(channel);
         }
         let told = self.namespaces.options(channel).is_some_and(|options| options.join_leave);
@@ -149,20 +194,29 @@ impl Presence {
 
     /// Everybody in a channel, by client id.
     pub fn of(&self, channel: &ChannelName) -> impl Iterator<Item = &Arc<ClientInfo>> {
-        self.channels.get(channel).into_iter().flat_map(|clients| clients.values()).map(|e| &e.info)
+        let rooms = self.channels.get(channel).into_iter();
+        rooms.flat_map(|room| room.clients.values()).map(|entry| &entry.info)
     }
 
     /// How many are in a channel.
     pub fn stats(&self, channel: &ChannelName) -> Stats {
-        let users: HashSet<&str> = self.of(channel).map(|info| info.user.as_str()).collect();
         let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
-        Stats { clients: count(self.of(channel).count()), users: count(users.len()) }
+        self.channels.get(channel).map_or(Stats::default(), |room| Stats {
+            clients: count(room.clients.len()),
+            users: count(room.users.len()),
+        })
+    }
+
+    /// What everybody in a channel takes in an answer to an edge, at most.
+    pub fn bytes(&self, channel: &ChannelName) -> usize {
+        self.channels.get(channel).map_or(0, |room| room.bytes)
     }
 
     /// Distinct users in channels of an edge; all anonymous ones count as one.
     pub fn users_of(&self, edge: &str) -> u64 {
         let owned = self.edges.get(edge).into_iter().flat_map(|owned| &owned.all);
-        let infos = owned.filter_map(|(channel, client)| self.channels.get(channel)?.get(client));
+        let infos =
+            owned.filter_map(|(channel, client)| self.channels.get(channel)?.clients.get(client));
         infos.map(|entry| entry.info.user.as_str()).collect::<HashSet<_>>().len() as u64
     }
 }
@@ -233,30 +287,33 @@ mod tests {
         /// Against a plain map from (channel, client) to its owner.
         #[test]
         fn behaves_as_a_plain_map(
-            steps in proptest::collection::vec((0u8..4, 0u8..3, 0u8..3, 0u8..4), 1..200)
+            steps in proptest::collection::vec(
+                (0u8..4, 0u8..3, 0u8..3, 0u8..4, 0u8..3), 1..200)
         ) {
             let mut presence = presence();
-            let mut model: BTreeMap<(ChannelName, String), String> = BTreeMap::new();
+            let mut model: BTreeMap<(ChannelName, String), (String, String)> = BTreeMap::new();
             let mut joined: HashSet<(ChannelName, String)> = HashSet::new();
-            for (what, edge, channel, id) in steps {
+            for (what, edge, channel, id, user) in steps {
+                let user = "u".repeat(user.into());
                 let (edge, channel) = (format!("e{edge}"), name(&format!("told:{channel}")));
                 let id = format!("c{id}");
                 let mut changes = Vec::new();
                 match what {
                     0 | 1 => {
-                        let info = client("u", &id);
+                        let info = client(&user, &id);
                         presence.join(&edge, channel.clone(), info, &mut changes);
-                        model.insert((channel, id), edge);
+                        model.insert((channel, id), (edge, user));
                     }
                     2 => {
                         presence.leave(&edge, &channel, &id, &mut changes);
-                        if model.get(&(channel.clone(), id.clone())) == Some(&edge) {
+                        if model.get(&(channel.clone(), id.clone())).map(|(owner, _)| owner) == Some(&edge)
+                        {
                             model.remove(&(channel, id));
                         }
                     }
                     _ => {
                         presence.drop_edge(&edge, &mut changes);
-                        model.retain(|_, owner| *owner != edge);
+                        model.retain(|_, (owner, _)| *owner != edge);
                     }
                 }
                 for change in changes {
@@ -268,8 +325,13 @@ mod tests {
                 prop_assert_eq!(&joined, &model.keys().cloned().collect());
                 for n in 0..3 {
                     let channel = name(&format!("told:{n}"));
-                    let expected = model.keys().filter(|(at, _)| *at == channel).count();
-                    prop_assert_eq!(presence.stats(&channel).clients as usize, expected);
+                    let here = || model.iter().filter(|((at, _), _)| *at == channel);
+                    let users: HashSet<&str> = here().map(|(_, (_, user))| user.as_str()).collect();
+                    let stats = presence.stats(&channel);
+                    prop_assert_eq!(stats.clients as usize, here().count());
+                    prop_assert_eq!(stats.users as usize, users.len());
+                    let bytes: usize = here().map(|((_, id), (_, user))| id.len() + user.len() + 25).sum();
+                    prop_assert_eq!(presence.bytes(&channel), bytes);
                 }
             }
         }

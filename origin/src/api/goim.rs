@@ -119,7 +119,9 @@ pub fn read(is_post: bool, path: &str, query: &Query) -> Result<Call, GoimError>
             if keys.is_empty() {
                 return Err(GoimError::Request("keys must not be empty".to_owned()));
             }
-            push_to(keys.into_iter().map(ChannelName::key), optional_operation(query)?, 0)
+            // A key that nobody can have reaches nobody, as there.
+            let keys = keys.into_iter().map(ChannelName::key).filter(Result::is_ok);
+            push_to(keys, optional_operation(query)?, 0)
         }
         "/goim/push/mids" => {
             let mids = query.all("mids").map(|mid| integer::<i64>("mids", mid));
@@ -235,6 +237,8 @@ mod tests {
         assert_eq!(push("/goim/push/mids"), (vec![], None, 0));
         let keys = push("/goim/push/keys?keys=a%20b");
         assert_eq!(keys, (vec!["@key:a b".into()], None, 0));
+        let long = format!("/goim/push/keys?keys={}&keys=&keys=b", "k".repeat(300));
+        assert_eq!(push(&long).0, ["@key:b"]);
         let all = push("/goim/push/all?operation=9&speed=50");
         assert_eq!(all, (vec!["@all".into()], Some(9), 50));
     }

@@ -1,5 +1,7 @@
 //! Answers to edges: what their clients publish and ask.
 
+use std::sync::Arc;
+
 use shared::channel::ChannelName;
 use shared::limits::{CONTROL_BYTES_MAX, FRAME_BYTES_MAX, HISTORY_MESSAGES_MAX};
 use shared::message::{ClientInfo, Epoch};
@@ -8,6 +10,7 @@ use shared::wire::{control, convert};
 
 use super::origin::{Origin, Since};
 use crate::hook::{Call, HookResult, Purpose, Verdict};
+use crate::limits::PRESENCE_CLIENTS_MAX;
 use crate::publish::{Publish, Refusal};
 
 type Answer = Result<control::response::Kind, control::Failure>;
@@ -16,7 +19,9 @@ impl Origin {
     /// Answers an uplink request of an edge. The edge has checked that its client may ask.
     pub async fn answer(&self, edge: &str, request: control::Request) -> control::Response {
         use control::request::Kind as Ask;
-        if request.after_update > 0 {
+        // What is not asked of them need not wait for an edge's updates.
+        let of_updates = matches!(request.kind, Some(Ask::Presence(_) | Ask::PresenceStats(_)));
+        if of_updates && request.after_update > 0 {
             self.update_applied(edge, request.after_update).await;
         }
         let answer = match request.kind {
@@ -38,6 +43,7 @@ impl Origin {
             Some(uri) => {
                 let call = Call {
                     caller: &publisher,
+                    // The line does not say.
                     transport: "",
                     protocol: "",
                     data: &publish.body,
@@ -89,14 +95,17 @@ impl Origin {
 
     fn answer_presence(&self, query: &control::ChannelQuery) -> Answer {
         let channel = self.with_presence(&query.channel)?;
-        let clients: Vec<control::ClientInfo> = self.with_edges(|edges| {
-            edges.presence().of(&channel).map(|info| convert::info_out(info)).collect()
+        let infos: Option<Vec<Arc<ClientInfo>>> = self.with_edges(|edges| {
+            let presence = edges.presence();
+            let fits = presence.stats(&channel).clients as usize <= PRESENCE_CLIENTS_MAX
+                && presence.bytes(&channel) <= CONTROL_BYTES_MAX - 64;
+            fits.then(|| presence.of(&channel).cloned().collect())
         });
-        let result = control::PresenceResult { clients };
-        if prost::Message::encoded_len(&result) > CONTROL_BYTES_MAX - 64 {
+        let Some(infos) = infos else {
             return Err(failure(106, "too many clients to list: ask for presence_stats", false));
-        }
-        Ok(control::response::Kind::Presence(result))
+        };
+        let clients = infos.iter().map(|info| convert::info_out(info)).collect();
+        Ok(control::response::Kind::Presence(control::PresenceResult { clients }))
     }
 
     fn answer_presence_stats(&self, query: &control::ChannelQuery) -> Answer {

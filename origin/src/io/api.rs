@@ -9,7 +9,7 @@ use hyper::header::AUTHORIZATION;
 use serde::Serialize;
 use shared::config::Secret;
 use shared::io::http::{Request, Response, StatusCode, bytes, empty, error, json, text};
-use shared::message::Position;
+use shared::message::{ClientInfo, Position};
 
 use super::origin::{Origin, Since};
 use crate::api::centrifugo::{self, BatchItem, Call, Method};
@@ -173,10 +173,11 @@ impl Api {
             }
             Call::Presence(channel) => {
                 self.check_presence(&channel)?;
-                let presence = self.origin.with_edges(|edges| {
-                    let infos = edges.presence().of(&channel);
-                    infos.map(|info| (info.client.clone(), Client::from(&**info))).collect()
-                });
+                let infos: Vec<Arc<ClientInfo>> = self
+                    .origin
+                    .with_edges(|edges| edges.presence().of(&channel).cloned().collect());
+                let named = |info: &Arc<ClientInfo>| (info.client.clone(), Client::from(&**info));
+                let presence = infos.iter().map(named).collect();
                 Ok(reply::Result::Presence { presence })
             }
             Call::PresenceStats(channel) => {
