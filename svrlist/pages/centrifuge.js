@@ -9,6 +9,8 @@ const REPLY_MS = 5000;
 // How much later than announced a server's ping may come.
 const PING_SLACK_MS = 10_000;
 const BACKOFF = { base: 500, max: 20_000 };
+// A server that kept the connection this long was a good one; one that did not is left for the next.
+const STEADY_MS = 10_000;
 
 export class Channel extends EventTarget {
   #name;
@@ -25,8 +27,11 @@ export class Channel extends EventTarget {
   #reconnect = 0;
   #ended = false;
   #ready = false;
+  #steady = 0;
 
-  // `servers` answers a promise of [{url, …}], best first; it is asked again after a full round.
+  // `servers` answers a promise of [{url, …}], best first. It is asked again after a full round and
+  // when a connection that was steady is lost: what was best then may not be so now, and whoever
+  // fell back to a lesser server finds its way to a better one. While it fails, the last list holds.
   constructor(name, servers) {
     super();
     this.#name = name;
@@ -64,7 +69,6 @@ export class Channel extends EventTarget {
         this.#list = await this.#servers();
       } catch (error) {
         this.#tell('state', { state: 'waiting', reason: error.message });
-        return undefined;
       }
       this.#turn = 0;
     }
@@ -97,10 +101,16 @@ export class Channel extends EventTarget {
       const connected = await greeting.reply;
       this.#pingMs = (connected.ping ?? 0) * 1000;
       this.#pong = connected.pong === true;
+      // From here on silence is measured by the server's pings, not by its greeting.
+      if (this.#pingMs > 0) this.#watch(this.#pingMs + PING_SLACK_MS);
+      else clearTimeout(this.#watchdog);
       this.#subscribed(await subscription.reply);
       if (socket !== this.#socket) return;
-      this.#attempts = 0;
       this.#ready = true;
+      this.#steady = setTimeout(() => {
+        this.#attempts = 0;
+        this.#turn = this.#list.length;
+      }, STEADY_MS);
       this.#tell('state', { state: 'connected', server });
     } catch (error) {
       if (socket !== this.#socket) return;
@@ -225,7 +235,7 @@ export class Channel extends EventTarget {
     else this.#drop(reason);
   }
 
-  // Leaves this server and tries the next after a while.
+  // Leaves this server and tries the next after a while, or, if this one was steady, the best.
   #drop(reason) {
     if (this.#ended) return;
     this.#forget();
@@ -252,6 +262,7 @@ export class Channel extends EventTarget {
 
   #forget() {
     clearTimeout(this.#watchdog);
+    clearTimeout(this.#steady);
     const socket = this.#socket;
     this.#socket = null;
     this.#ready = false;

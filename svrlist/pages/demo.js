@@ -3,7 +3,10 @@
 import { Channel } from '/pages/centrifuge.js';
 import { Stage } from '/pages/stage.js';
 
-const STATS_MS = 5000;
+// Every viewer asks this often, half of it more or less, so that those who came together spread.
+const STATS_MS = 15_000;
+// With a list at hand there is no use in waiting longer for the next.
+const SVRLIST_MS = 5000;
 const MESSAGES_KEPT = 300;
 const TEXT_CHARS_MAX = 500;
 
@@ -43,7 +46,8 @@ function guestName() {
 // The servers to try, with a URL this page may open.
 async function servers() {
   const query = new URLSearchParams({ room, uid: user, platform: 'web' });
-  const response = await fetch(`/svrlist?${query}`, { cache: 'no-store' });
+  const signal = AbortSignal.timeout(SVRLIST_MS);
+  const response = await fetch(`/svrlist?${query}`, { cache: 'no-store', signal });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error ?? `svrlist answers ${response.status}`);
   showCell(answer.cell);
@@ -174,9 +178,20 @@ async function measure() {
   }
 }
 
-setInterval(() => {
-  if (current && !document.hidden) measure();
-}, STATS_MS);
+// Pages that nobody looks at ask nothing.
+let nextMeasure = 0;
+
+function measureLater() {
+  clearTimeout(nextMeasure);
+  if (document.hidden) return;
+  nextMeasure = setTimeout(() => {
+    if (current) measure();
+    measureLater();
+  }, STATS_MS * (0.5 + Math.random()));
+}
+
+document.addEventListener('visibilitychange', measureLater);
+measureLater();
 
 at('room').textContent = room;
 document.title = `${room} – Linecast demo room`;
