@@ -12,17 +12,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
 use shared::channel::ChannelName;
-use shared::limits::{CONTROL_BYTES_MAX, PULL_CREDIT_MESSAGES, SNAPSHOT_ENTRIES_MAX};
+use shared::limits::{PULL_CREDIT_MESSAGES, SNAPSHOT_ENTRIES_MAX};
 use shared::message::{ClientInfo, Message, Position};
 use shared::namespace::{Namespaces, Options};
 use shared::ring::{Cursor, Ring};
 use shared::wire::control::{self, up};
-use shared::wire::convert;
 use shared::wire::frame::Frame;
 
 use crate::form::Item;
+
+mod clients;
 
 /// Names a shard; at most [`SHARDS_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -250,39 +250,6 @@ impl Hub {
         }
     }
 
-    /// How many clients of a shard are in a room.
-    pub fn handle_count(&mut self, shard: ShardId, name: &ChannelName, count: u32) {
-        let Some(channel) = self.channels.get_mut(name) else { return };
-        let before = channel.counts.insert(shard, count).unwrap_or(0);
-        if before != count && is_counted(name, channel) {
-            self.counted.insert(name.clone());
-        }
-    }
-
-    /// How many connections there are, and distinct addresses among them.
-    pub fn set_clients(&mut self, connections: u32, addresses: u32) {
-        if self.clients != (connections, addresses) {
-            self.clients = (connections, addresses);
-            self.counted.insert(ChannelName::broadcast());
-        }
-    }
-
-    /// A client came to or left a channel with presence.
-    pub fn handle_presence(&mut self, name: &ChannelName, joined: bool, info: &ClientInfo) {
-        if joined {
-            let clients = self.presence.entry(name.clone()).or_default();
-            clients.insert(info.client.clone(), info.clone());
-        } else if let Some(clients) = self.presence.get_mut(name) {
-            clients.remove(&info.client);
-            if clients.is_empty() {
-                self.presence.remove(name);
-            }
-        }
-        if self.line_up {
-            self.presence_changes.push(presence_change(name, joined, info));
-        }
-    }
-
     /// Frames of the live stream, in order.
     pub fn handle_frames(&mut self, frames: impl IntoIterator<Item = Frame>, now: Instant) {
         let mut fresh: BTreeMap<ChannelName, Vec<Item>> = BTreeMap::new();
@@ -366,7 +333,7 @@ impl Hub {
     pub fn poll_action(&mut self) -> Option<Action> {
         if !self.presence_changes.is_empty() {
             let changes = std::mem::take(&mut self.presence_changes);
-            for piece in pieces(changes) {
+            for piece in clients::pieces(changes) {
                 self.send_presence(piece, false);
             }
         }
@@ -562,63 +529,6 @@ impl Hub {
         }
     }
 
-    fn send_presence_snapshot(&mut self) {
-        let everyone: Vec<_> = self
-            .presence
-            .iter()
-            .flat_map(|(name, clients)| {
-                clients.values().map(move |info| presence_change(name, true, info))
-            })
-            .collect();
-        let mut pieces = pieces(everyone).into_iter();
-        self.send_presence(pieces.next().unwrap_or_default(), true);
-        for piece in pieces {
-            self.send_presence(piece, false);
-        }
-    }
-
-    fn send_presence(&mut self, changes: Vec<control::PresenceChange>, snapshot: bool) {
-        self.update_seq += 1;
-        let seq = self.update_seq;
-        self.up(up::Kind::Presence(control::PresenceUpdate { seq, snapshot, changes }));
-    }
-
-    fn send_online(&mut self, snapshot: bool) {
-        let changed = std::mem::take(&mut self.counted);
-        let names: Vec<&ChannelName> = if snapshot {
-            let counted = self.channels.iter().filter(|(name, channel)| is_counted(name, channel));
-            counted.map(|(name, _)| name).collect()
-        } else {
-            changed.iter().collect()
-        };
-        let rooms: Vec<control::RoomCount> = names
-            .into_iter()
-            .map(|name| {
-                let counts = self.channels.get(name).map(|channel| &channel.counts);
-                let count = counts.map_or(0, |counts| counts.values().sum());
-                control::RoomCount { channel: name.as_str().to_owned(), count }
-            })
-            .filter(|room| !snapshot || room.count > 0)
-            .collect();
-        let (connections, addresses) = self.clients;
-        let mut pieces = rooms.chunks(SNAPSHOT_ENTRIES_MAX);
-        let mut first = snapshot;
-        let mut piece = pieces.next().unwrap_or_default();
-        loop {
-            self.update_seq += 1;
-            self.up(up::Kind::Online(control::OnlineUpdate {
-                seq: self.update_seq,
-                snapshot: first,
-                rooms: piece.to_vec(),
-                connections,
-                addresses,
-            }));
-            first = false;
-            let Some(next) = pieces.next() else { break };
-            piece = next;
-        }
-    }
-
     fn set_timer(&mut self, name: &ChannelName, at: Option<Instant>) {
         let Some(channel) = self.channels.get_mut(name) else { return };
         if let Some(old) = channel.timer.take() {
@@ -637,37 +547,12 @@ impl Hub {
     }
 }
 
-/// Whether the upstream is told how many are in a channel: rooms and the broadcast, not inboxes.
-fn is_counted(name: &ChannelName, channel: &Channel) -> bool {
-    !name.is_inbox() && (!name.is_reserved() || channel.kept_warm)
-}
-
 /// Tells every shard that reads a channel.
 fn tell_all(actions: &mut VecDeque<Action>, channel: &Channel, name: &ChannelName, news: &News) {
     for (shard, join) in &channel.shards {
         let notice = Notice { channel: name.clone(), join: *join, news: news.clone() };
         actions.push_back(Action::Tell(*shard, notice));
     }
-}
-
-/// Cuts changes into pieces that fit a control message.
-fn pieces(changes: Vec<control::PresenceChange>) -> Vec<Vec<control::PresenceChange>> {
-    let mut pieces: Vec<Vec<_>> = Vec::new();
-    let mut bytes = 0;
-    for change in changes {
-        let length = change.encoded_len();
-        match pieces.last_mut() {
-            Some(piece) if piece.len() < SNAPSHOT_ENTRIES_MAX && bytes + length <= PIECE_BYTES => {
-                piece.push(change);
-            }
-            _ => {
-                bytes = 0;
-                pieces.push(vec![change]);
-            }
-        }
-        bytes += length;
-    }
-    pieces
 }
 
 enum Taken {
@@ -681,22 +566,12 @@ enum Taken {
     Hole,
 }
 
-fn presence_change(name: &ChannelName, joined: bool, info: &ClientInfo) -> control::PresenceChange {
-    control::PresenceChange {
-        channel: name.as_str().to_owned(),
-        joined,
-        info: Some(convert::info_out(info)),
-    }
-}
-
 /// How long a first reader waits for its channel: within the 5 s after which SDKs give up.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often changed online counts are told to the upstream.
 pub const ONLINE_EVERY: Duration = Duration::from_secs(1);
 /// How soon a channel that is always pulled is tried again after a refusal.
 const WARM_RETRY: Duration = Duration::from_secs(1);
-/// Bytes of changes in one control message: with its entries' overhead well below what one carries.
-const PIECE_BYTES: usize = CONTROL_BYTES_MAX / 2;
 /// Shards an edge has at most.
 pub const SHARDS_MAX: usize = 128;
 

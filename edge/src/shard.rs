@@ -16,7 +16,11 @@ use slab::Slab;
 
 use crate::hub::{JoinId, News, Notice};
 use crate::room::{Admission, ConnectionId, Room, Seat, Segment, Swept, Waiting, Written};
-use crate::session::{Answer, Ask, AskId, Close, Identity, Lost};
+use crate::session::{Answer, Ask, AskId, Close, Identity};
+
+mod pace;
+
+use pace::Pace;
 
 /// What a shard wants of the world.
 #[derive(Clone, Debug)]
@@ -24,7 +28,7 @@ pub enum Event {
     /// A session must be given its answer.
     Answer(ConnectionId, AskId, Answer),
     /// A session has lost a subscription.
-    Lost(ConnectionId, ChannelName, Lost),
+    Lost(ConnectionId, ChannelName),
     /// A connection must end after what was written to it.
     Close(ConnectionId, Close),
     /// The hub must be told.
@@ -469,7 +473,7 @@ impl Shard {
                 self.events.push_back(Event::Hub(left));
             }
             self.counted.insert(room);
-            self.events.push_back(Event::Lost(id, channel, Lost::Gap));
+            self.events.push_back(Event::Lost(id, channel));
         }
         self.leave_if_empty(room);
     }
@@ -545,58 +549,6 @@ fn replaced() -> Close {
         code: 3503,
         reason: "another connection logged in with this key".to_owned(),
         blame: crate::session::Blame::Peer,
-    }
-}
-
-/// How many paced writes a shard may make: a broadcast with a speed goes to so many connections a
-/// second and no more.
-#[derive(Debug, Default)]
-struct Pace {
-    last: Option<Instant>,
-    elapsed: Duration,
-    /// Paced writes made since the last tick.
-    spent: f64,
-    /// Whether one was held back.
-    held: bool,
-}
-
-impl Pace {
-    fn handle_tick(&mut self, now: Instant) {
-        let since = self.last.map_or(TICK, |last| now.saturating_duration_since(last));
-        self.elapsed = since.min(4 * TICK);
-        self.last = Some(now);
-        self.spent = 0.0;
-    }
-
-    /// Whether a write was held back since this was last asked.
-    fn take_held(&mut self) -> bool {
-        std::mem::take(&mut self.held)
-    }
-
-    /// Writes segments up to the first paced one that must wait. `share` is this shard's part of
-    /// all connections.
-    fn write(
-        &mut self,
-        share: f64,
-        segments: &mut dyn Iterator<Item = &Segment>,
-        write: &mut dyn FnMut(&mut dyn Iterator<Item = &Segment>) -> Written,
-    ) -> Written {
-        let mut held = false;
-        let (elapsed, spent) = (self.elapsed.as_secs_f64(), &mut self.spent);
-        let mut allowed = segments.take_while(|segment| {
-            if segment.speed > 0 {
-                let budget = (f64::from(segment.speed) * share * elapsed).max(1.0);
-                if *spent + 1.0 > budget {
-                    held = true;
-                    return false;
-                }
-                *spent += 1.0;
-            }
-            true
-        });
-        let written = write(&mut allowed);
-        self.held |= held;
-        written
     }
 }
 

@@ -139,19 +139,6 @@ pub struct ClientInfo {
     pub chan_info: Bytes,
 }
 
-/// Bytes a message costs in a ring beside its body: the struct, its `Arc` and the slot.
-const MESSAGE_OVERHEAD_BYTES: usize = std::mem::size_of::<Message>() + 24;
-
-impl crate::ring::Weigh for Message {
-    fn weight(&self) -> usize {
-        let tags: usize = self.content.tags.iter().map(|(k, v)| k.len() + v.len() + 64).sum();
-        let publisher = self.content.publisher.as_ref().map_or(0, |info| {
-            info.user.len() + info.client.len() + info.conn_info.len() + info.chan_info.len() + 112
-        });
-        MESSAGE_OVERHEAD_BYTES + self.content.body.len() + tags + publisher
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

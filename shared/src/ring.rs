@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::message::{Epoch, Position};
+use crate::message::{Epoch, Message, Position};
 
 /// What an entry costs a ring.
 pub trait Weigh {
@@ -175,6 +175,19 @@ impl<T: Weigh> Ring<T> {
             self.bytes -= entry.weight();
             self.first += 1;
         }
+    }
+}
+
+/// Bytes a message costs in a ring beside its body: the struct, its `Arc` and the slot.
+const MESSAGE_OVERHEAD_BYTES: usize = std::mem::size_of::<Message>() + 24;
+
+impl Weigh for Message {
+    fn weight(&self) -> usize {
+        let tags: usize = self.content.tags.iter().map(|(k, v)| k.len() + v.len() + 64).sum();
+        let publisher = self.content.publisher.as_ref().map_or(0, |info| {
+            info.user.len() + info.client.len() + info.conn_info.len() + info.chan_info.len() + 112
+        });
+        MESSAGE_OVERHEAD_BYTES + self.content.body.len() + tags + publisher
     }
 }
 

@@ -1,4 +1,6 @@
 use proptest::prelude::*;
+use prost::Message as _;
+use shared::limits::CONTROL_BYTES_MAX;
 use shared::message::{Content, Epoch};
 
 use super::*;

@@ -104,7 +104,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let endpoint = line::calling(config.line_local, &nodes, Role::Origin, config.budget)?;
     let uplink = Uplink::new(
         upstream,
-        endpoint,
+        (endpoint, nodes.clone()),
         to_shards,
         namespaces,
         Arc::clone(&gauges),

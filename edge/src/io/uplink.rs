@@ -17,6 +17,7 @@ use quinn::{Connection, Endpoint};
 use shared::channel::ChannelName;
 use shared::io::line::{self, Call, FrameReceiver, LineError, Receiver, Sender};
 use shared::io::shutdown::Shutdown;
+use shared::io::tls::Nodes;
 use shared::line::{Action as LineAction, LineId, Pool};
 use shared::message::{Message, Position};
 use shared::namespace::Namespaces;
@@ -118,6 +119,7 @@ type Publisher = (ShardId, ConnectionId);
 pub(super) struct Uplink {
     upstream: Upstream,
     endpoint: Endpoint,
+    nodes: Nodes,
     session: u64,
     pool: Pool,
     hub: Hub,
@@ -149,7 +151,7 @@ impl Uplink {
     /// An uplink that has not called anybody yet. `namespaces` is told what the upstream says.
     pub(super) fn new(
         upstream: Upstream,
-        endpoint: Endpoint,
+        (endpoint, nodes): (Endpoint, Nodes),
         shards: Vec<mpsc::Sender<ToShard>>,
         namespaces: watch::Sender<Option<Arc<Namespaces>>>,
         gauges: Arc<Gauges>,
@@ -163,6 +165,7 @@ impl Uplink {
             hub: Hub::new(upstream.linger, upstream.channels_max, now),
             upstream,
             endpoint,
+            nodes,
             session: seed,
             current: None,
             opening: None,
@@ -347,7 +350,8 @@ impl Uplink {
         let events = self.events.clone();
         tasks.spawn(write_control(up, control_in));
         tasks.spawn(read_control(down, line, number, events.clone()));
-        tasks.spawn(read_frames(connection.clone(), line, number, events));
+        tasks.spawn(read_frames(connection.clone(), line, number, events.clone()));
+        tasks.spawn(check_trust(connection.clone(), self.nodes.clone(), line, number, events));
         self.current =
             Some(Current { line, number, connection, control, datagrams: 0, _tasks: tasks });
         self.pool.handle_opened(line, now);
@@ -573,6 +577,18 @@ async fn read_control(
             return;
         }
     }
+}
+
+/// Gives the line up when the upstream's certificate is trusted no more.
+async fn check_trust(
+    connection: Connection,
+    nodes: Nodes,
+    line: LineId,
+    number: u64,
+    events: mpsc::Sender<Attempt>,
+) {
+    let event = LineEvent::Closed(line::distrusted(&connection, &nodes).await);
+    let _ = events.send(Attempt { line, number, event }).await;
 }
 
 async fn read_frames(

@@ -294,10 +294,10 @@ impl World {
                 });
                 self.resume(id);
             }
-            Event::Lost(id, channel, lost) => {
+            Event::Lost(id, channel) => {
                 self.counters.lost.fetch_add(1, Ordering::Relaxed);
                 self.with_protocol(id, |protocol, cx, out| {
-                    protocol.handle_lost(&channel, lost, cx, out);
+                    protocol.handle_lost(&channel, cx, out);
                 });
             }
             Event::Close(id, close) => self.end(id, &close),

@@ -67,7 +67,7 @@ fn events(shard: &mut Shard) -> Vec<String> {
             format!("{} failed {} with {code}", id.slot, ask.0)
         }
         Event::Answer(id, ask, Answer::Response(_)) => format!("{} answered {}", id.slot, ask.0),
-        Event::Lost(id, channel, _) => format!("{} lost {channel}", id.slot),
+        Event::Lost(id, channel) => format!("{} lost {channel}", id.slot),
         Event::Close(id, close) => format!("{} closes with {}", id.slot, close.code),
         Event::Hub(ToHub::Join(channel, _, from)) => {
             format!("join {channel} from {:?}", from.map(|cursor| cursor.next))
