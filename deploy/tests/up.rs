@@ -99,6 +99,18 @@ fn kill(signal: &str, process: u32) {
     assert!(status.success(), "kill -{signal} {process}: {status}");
 }
 
+/// What `linecast line` says of the network at `base`.
+fn line_of(base: u16, arguments: &[&str]) -> String {
+    let relay = format!("http://127.0.0.1:{}", base + 309);
+    let asked = Command::new(env!("CARGO_BIN_EXE_linecast"))
+        .args(arguments)
+        .args(["--relay", &relay])
+        .output()
+        .expect("linecast starts");
+    assert!(asked.status.success(), "{arguments:?}: {asked:?}");
+    String::from_utf8_lossy(&asked.stdout).into_owned()
+}
+
 /// A base port from `from` on with room for a network. Tests begin at different ones, below the ports
 /// of other tests and of outgoing connections.
 fn base_port(from: u16) -> u16 {
@@ -133,6 +145,10 @@ fn a_network_starts_heals_and_stops() {
     let line = up.wait_for("kill -9 ");
     let edge: u32 = line.split_whitespace().nth(2).and_then(|id| id.parse().ok()).expect("an id");
     up.wait_for("Ctrl-C stops it.");
+
+    assert!(line_of(base, &["line", "break", "bj-telecom"]).contains("  up    blackhole "));
+    assert!(line_of(base, &["line"]).contains("  down  blackhole "));
+    assert!(line_of(base, &["line", "heal", "bj-telecom"]).contains("  up    clean "));
 
     kill("KILL", edge);
     up.wait_for("edge-1 ended (signal: 9 (SIGKILL)); again in 0.25 s");

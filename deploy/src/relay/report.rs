@@ -16,7 +16,7 @@ use super::settings::Settings;
 /// All lines of a relay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// In the order of the configuration.
+    /// In the order of their tables' names.
     pub lines: Vec<LineReport>,
 }
 

@@ -72,7 +72,7 @@ impl Station {
         };
         state.line.set(settings, Instant::now());
         drop(state);
-        tracing::info!(line = self.config.name, change = %String::from_utf8_lossy(body), "changed");
+        tracing::info!(line = self.config.name, change = ?String::from_utf8_lossy(body), "changed");
         json(StatusCode::OK, &self.report())
     }
 

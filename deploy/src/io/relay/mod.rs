@@ -105,7 +105,7 @@ impl Relay {
         self.admin.local_addr().ok()
     }
 
-    /// Where each line is called, in the order of the configuration.
+    /// Where each line is called, in the order of `Config::lines`.
     pub fn lines(&self) -> Vec<SocketAddr> {
         self.desk.stations().map(|station| station.listen).collect()
     }
