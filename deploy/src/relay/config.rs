@@ -59,8 +59,8 @@ impl Configure for Config {
             admin: reader.value(
                 "admin",
                 default_address(7709),
-                "Where operators read /metrics, /healthz, /readyz and /lines, and change lines; it \
-                 asks for no key, so keep it private.",
+                "Where operators read /lines, /healthz and /readyz, and change lines; it asks for no \
+                 key, so keep it private.",
             ),
             lines: read_lines(reader),
             clients_max: reader.ranged(

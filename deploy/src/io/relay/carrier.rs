@@ -3,8 +3,8 @@
 //! It waits in one poll for every socket and the next due time, to the nanosecond where the system
 //! can (Linux). A datagram is copied once, out of the buffer it was received in.
 //!
-//! Invariant: what is due is sent before anything more is taken, so that a flood of arrivals makes a
-//! line lossy in the socket's buffer and never late by more than one round of reading.
+//! Invariant: between two looks at what is due, no more than one round is read from one socket. A flood
+//! of arrivals makes a line lossy, in the socket's buffer, and not late.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -61,7 +61,6 @@ impl Carrier {
             self.take_calls(&mut buffer)?;
             self.send_due();
             self.take_answers(&mut buffer);
-            self.send_due();
             self.station.state().clients = self.clients.len();
         }
         Ok(())
@@ -111,7 +110,7 @@ impl Carrier {
         Ok(())
     }
 
-    /// Takes what the target sent, for whichever caller.
+    /// Takes what the target sent, to one caller after the other.
     fn take_answers(&self, buffer: &mut [u8]) {
         for (address, socket) in self.clients.iter() {
             for _ in 0..ROUND {
@@ -128,6 +127,7 @@ impl Carrier {
                     || Parcel { payload: buffer[..len].into(), way: Way::Down(address) },
                 );
             }
+            self.send_due();
         }
     }
 
