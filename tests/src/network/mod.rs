@@ -3,7 +3,7 @@
 //! [`run`] makes a folder, chooses ports, writes certificates and configuration with the same code as
 //! `linecast up`, starts origin, svrlist, edges and, if asked for, the relay between
 //! them, waits until each says it is ready, and hands the
-//! network to the test. Afterwards everything is killed; if the test failed, the ends of all logs are
+//! network to the test. Afterwards everything is killed and waited for; if the test failed, the ends of all logs are
 //! shown and the folder is kept.
 //!
 //! Invariant: two networks share nothing, neither a port nor a file, so tests run side by side.

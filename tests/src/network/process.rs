@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
@@ -30,6 +30,20 @@ pub struct Process {
     log: PathBuf,
     ready: String,
     child: Option<Child>,
+}
+
+impl Drop for Process {
+    /// Kills it and waits until it is gone, at most [`GONE_WITHIN`], so that it neither writes where its
+    /// folder is being removed nor stays behind as a zombie.
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // Both fail if it is gone.
+        let _ = child.start_kill();
+        let start = Instant::now();
+        while matches!(child.try_wait(), Ok(None)) && start.elapsed() < GONE_WITHIN {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Program {
@@ -95,21 +109,24 @@ impl Process {
 
     /// Kills it without warning (SIGKILL) and waits until it is gone.
     pub async fn kill(&mut self) -> Result<()> {
-        let mut child =
-            self.child.take().with_context(|| format!("{} is not started", self.name))?;
-        child.kill().await.with_context(|| format!("kill {}", self.name))
+        let child = self.child.as_mut().with_context(|| format!("{} is not started", self.name))?;
+        child.kill().await.with_context(|| format!("kill {}", self.name))?;
+        self.child = None;
+        Ok(())
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
-        let mut child =
-            self.child.take().with_context(|| format!("{} is not started", self.name))?;
+        let child = self.child.as_mut().with_context(|| format!("{} is not started", self.name))?;
         let id = child.id().with_context(|| format!("{} has ended", self.name))?;
         // Waiting closes standard input, and its end stops a service too: it is the signal's turn.
         let _stdin = child.stdin.take();
         let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {id}")).status().await?;
         anyhow::ensure!(asked.success(), "kill -TERM {id}: {asked}");
-        within(&format!("{} stops", self.name), async { Ok(child.wait().await?) }).await
+        let what = format!("{} stops", self.name);
+        let status = within(&what, async { Ok(child.wait().await?) }).await?;
+        self.child = None;
+        Ok(status)
     }
 
     /// The process id while it runs.
@@ -126,7 +143,10 @@ impl Process {
     }
 }
 
-const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The kernel needs milliseconds for a process that was killed.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +166,16 @@ mod tests {
         let error = process.ready().await.expect_err("it ended");
         assert!(error.to_string().contains("exit status: 3"), "{error}");
         assert_eq!(std::fs::read_to_string(&log).expect("a log"), "a taken port\n");
+        std::fs::remove_file(log).expect("remove the log");
+    }
+
+    #[tokio::test]
+    async fn a_process_is_gone_when_it_is_dropped() {
+        let (mut process, log) = shell("while :; do sleep 0.01; done");
+        process.start().expect("sh starts");
+        let id = process.id().expect("it runs");
+        drop(process);
+        assert!(!std::fs::exists(format!("/proc/{id}")).expect("/proc"), "not even a zombie");
         std::fs::remove_file(log).expect("remove the log");
     }
 
