@@ -140,7 +140,8 @@ impl Client {
         }
     }
 
-    /// Pushes that came before everything up to the answer of a harmless command was read.
+    /// Pushes that came before everything up to the answer of a harmless command was read. That there
+    /// is none says nothing of a message that is still on its way to the edge.
     pub async fn pushes_now(&mut self, channel: &str) -> Result<Vec<Value>> {
         self.command("unsubscribe", json!({ "channel": format!("{channel}-nobody") })).await?;
         Ok(self.pushes.drain(..).collect())

@@ -30,6 +30,8 @@ pub struct Login {
     pub room: String,
     /// Business operations accepted from pushes to keys, mids and all.
     pub accepts: Vec<i32>,
+    /// Token that proves the user; empty for none.
+    pub token: String,
 }
 
 /// One connection.
@@ -48,10 +50,13 @@ impl Login {
 
     /// The body of the login frame.
     pub fn body(&self) -> Bytes {
-        let Self { mid, key, room, accepts } = self;
-        json!({ "mid": mid, "key": key, "room_id": room, "platform": "web", "accepts": accepts })
-            .to_string()
-            .into()
+        let Self { mid, key, room, accepts, token } = self;
+        json!({
+            "mid": mid, "key": key, "room_id": room, "platform": "web", "accepts": accepts,
+            "token": token,
+        })
+        .to_string()
+        .into()
     }
 }
 
@@ -149,7 +154,8 @@ impl Client {
         Ok(frame)
     }
 
-    /// A push that is already here after everything the edge sent before its next reply was read.
+    /// A push that is already here after everything the edge sent before its next reply was read. That
+    /// there is none says nothing of a message that is still on its way to the edge.
     pub async fn push_now(&mut self) -> Result<Option<Frame>> {
         self.heartbeat().await?;
         Ok(self.pushes.pop_front())

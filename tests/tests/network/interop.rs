@@ -134,12 +134,17 @@ fn a_user_has_one_inbox_in_both_protocols() {
     network_with(Plan { edge, ..Plan::edges(1) }, async |network| {
         let edge = network.edge(0);
         let api = network.api();
-        let login = goim::Login { mid: 42, accepts: vec![1000], ..goim::Login::default() };
+        let token = centrifuge::token(TOKEN_SECRET, "42")?;
+        let login = goim::Login {
+            mid: 42,
+            accepts: vec![1000],
+            token: token.clone(),
+            ..goim::Login::default()
+        };
         let mut phone = goim::Client::tcp(edge.tcp).await?;
         phone.login(&login).await?;
         let mut laptop = goim::Client::websocket(edge.http, "/sub").await?;
         laptop.login(&login).await?;
-        let token = centrifuge::token(TOKEN_SECRET, "42")?;
         let request = json!({ "token": token });
         let mut page = centrifuge::Client::connect(edge.http, request).await?;
         let request = json!({ "channel": "#42", "data": "hello", "op": 1000 });

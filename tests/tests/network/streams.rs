@@ -70,11 +70,12 @@ fn goim_clients_read_one_stream_at_three_edges() {
             client.login(&Login::room(ROOM)).await?;
         }
         publish::numbers(&network.api(), CHANNEL, 0..COUNT).await?;
+        network.api().publish(CHANNEL, &json!("the end")).await?;
         for mut client in clients {
             let stream = read(&mut client, COUNT).await?;
             stream.verdict(COUNT)?;
-            let more = client.push_now().await?;
-            anyhow::ensure!(more.is_none(), "a message too many: {more:?}");
+            let end = client.push().await?;
+            anyhow::ensure!(end.body == br#""the end""#.as_slice(), "one too many: {end:?}");
         }
         Ok(())
     });
