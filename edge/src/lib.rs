@@ -4,6 +4,7 @@
 //! One shape at every hop: an edge pulls a channel's log into a ring, and each client's cursor pulls
 //! from that ring. Sessions (protocols), rooms (fan-out) and the hub (pulls) decide; [`io`] acts.
 
+pub mod access;
 pub mod centrifuge;
 pub mod config;
 pub mod form;

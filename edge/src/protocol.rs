@@ -10,7 +10,7 @@ use shared::wire::control::command;
 
 use crate::config::Config;
 use crate::form::{Encoding, Transport};
-use crate::session::{Answer, Ask, AskId, Blame, Close, Context, Lost, Output};
+use crate::session::{Answer, AskId, Context, Output};
 use crate::{centrifuge, goim};
 
 /// What the sessions of an edge share.
@@ -108,32 +108,19 @@ impl Protocol {
         }
     }
 
-    /// A subscription is lost.
-    pub fn handle_lost(
-        &mut self,
-        channel: &ChannelName,
-        lost: Lost,
-        cx: &Context<'_>,
-        out: &mut Output,
-    ) {
+    /// A subscription lost messages, and with them itself: the client should recover or start afresh.
+    pub fn handle_lost(&mut self, channel: &ChannelName, cx: &Context<'_>, out: &mut Output) {
         match self {
-            Self::Goim(session) => session.handle_lost(channel, lost, cx, out),
-            Self::Centrifuge(session) => session.handle_lost(channel, lost, cx, out),
+            Self::Goim(session) => session.handle_lost(channel, cx, out),
+            Self::Centrifuge(session) => session.handle_lost(channel, cx, out),
         }
     }
 
-    /// A back end wants something done to this connection. goim knows only its end.
+    /// A back end wants something done to this connection.
     pub fn handle_command(&mut self, command: &command::Kind, cx: &Context<'_>, out: &mut Output) {
-        match (self, command) {
-            (Self::Centrifuge(session), command) => session.handle_command(command, cx, out),
-            (Self::Goim(_), command::Kind::Disconnect(disconnect)) => {
-                out.asks.push(Ask::Close(Close {
-                    code: u16::try_from(disconnect.code).unwrap_or(3503),
-                    reason: disconnect.reason.clone(),
-                    blame: Blame::Us,
-                }));
-            }
-            (Self::Goim(_), _) => {}
+        match self {
+            Self::Goim(session) => session.handle_command(command, cx, out),
+            Self::Centrifuge(session) => session.handle_command(command, cx, out),
         }
     }
 

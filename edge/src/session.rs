@@ -133,15 +133,6 @@ pub struct Subscribed {
     pub recovered: Option<Vec<Arc<Message>>>,
 }
 
-/// Why an open subscription ends without the client's wish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// Messages are missing or the epoch changed: the client should recover or start afresh.
-    Gap,
-    /// The back end unsubscribed it.
-    Removed,
-}
-
 /// What a session may look at while it decides.
 pub struct Context<'a> {
     /// The monotonic clock.

@@ -6,6 +6,7 @@ use shared::channel::ChannelName;
 use shared::config::{Configure, Reader};
 
 use super::auth::ROOM_PLACEHOLDER;
+use crate::token;
 
 /// Settings of both dialects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +30,10 @@ pub struct Config {
 /// Who may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
-    /// Everyone, as the user they say they are; nobody counts as a known user.
+    /// Everyone. Where there are keys for tokens, only a token makes a user; where there are none,
+    /// clients are believed which user they are, but nobody counts as a known one.
     Anyone,
-    /// Whoever has a token of that user.
+    /// Whoever has a token.
     Token,
 }
 
@@ -89,11 +91,13 @@ impl Configure for Config {
             ),
             auth: reader.one_of(
                 "goim.auth",
-                default.auth,
+                if token::Config::is_configured(reader) { AuthMode::Token } else { default.auth },
                 &[("anyone", AuthMode::Anyone), ("token", AuthMode::Token)],
-                "Who may log in: `anyone` believes every client which user it is, as goim does, so that \
-                 everyone can read every inbox; `token` demands a JWT whose subject is that user, in the \
-                 field `token` (goim) or `key` (danmaku).",
+                "Who may log in. `token`, the default where a key of connection tokens is set (token.*): \
+                 clients with a JWT in the field `token` (goim) or `key` (danmaku), as its user, with a \
+                 connection key that its claim `keys` lists. `anyone`, the default where no such key is \
+                 set: every client; which user it is needs a token all the same where keys are set, and \
+                 is believed where none are, so that everyone can read every inbox, as in goim.",
             ),
             danmaku_room: reader.value(
                 "goim.danmaku_room",
@@ -147,6 +151,30 @@ mod tests {
         let config = config.expect("valid");
         assert_eq!((config.auth, config.gap), (AuthMode::Token, GapMode::Close));
         assert_eq!(config.danmaku_room, "d:{roomid}");
+    }
+
+    #[test]
+    fn tokens_are_demanded_where_they_can_be_verified() {
+        struct Both(Config);
+        impl Configure for Both {
+            fn read(reader: &mut Reader) -> Self {
+                let config = Config::read(reader);
+                token::Config::read(reader);
+                Self(config)
+            }
+        }
+        let mode = |text: &str| {
+            let layers = Layers::new("EDGE").with_file("edge.toml", text);
+            let both: Result<Both, _> = resolve(layers, |_| Ok("a secret\n".to_owned()));
+            both.expect("valid").0.auth
+        };
+        assert_eq!(mode("[token]\nhmac_secret = \"s\""), AuthMode::Token);
+        assert_eq!(mode("[token]\nhmac_previous_secret = \"s\""), AuthMode::Token);
+        assert_eq!(mode("[token]\nhmac_secret_file = \"s\""), AuthMode::Token);
+        assert_eq!(mode("[token]\nissuer = \"i\""), AuthMode::Anyone);
+        assert_eq!(mode("[token.subscription]\nhmac_secret = \"s\""), AuthMode::Anyone);
+        let explicit = "[goim]\nauth = \"anyone\"\n[token]\nhmac_secret = \"s\"";
+        assert_eq!(mode(explicit), AuthMode::Anyone);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(super) struct Claims {
     pub(super) subs: Option<BTreeMap<String, SubClaims>>,
     #[serde(rename = "override")]
     pub(super) overrides: Option<Override>,
+    /// Ours, so tokens may carry something else of this name.
+    pub(super) keys: Option<Box<RawValue>>,
 }
 
 /// A server-side subscription in a connection token.
@@ -86,6 +88,11 @@ impl Override {
     pub(super) fn force_recovery(overrides: Option<&Self>) -> Option<bool> {
         overrides?.force_recovery.as_ref().map(|value| value.value)
     }
+}
+
+/// The keys that a token names; none if the claim is not a list of texts.
+pub(super) fn keys(claim: Option<&RawValue>) -> Vec<String> {
+    claim.and_then(|claim| serde_json::from_str(claim.get()).ok()).unwrap_or_default()
 }
 
 /// What others are told about the client. The client learns no more than that its token is invalid;

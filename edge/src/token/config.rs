@@ -28,6 +28,16 @@ impl Configure for Config {
     }
 }
 
+impl Config {
+    /// Whether a key for connection tokens is configured: what defaults elsewhere depend on.
+    pub fn is_configured(reader: &Reader) -> bool {
+        let KeyNames { hmac, hmac_previous, rsa, ecdsa } = &CONNECTION;
+        [hmac, hmac_previous, rsa, ecdsa]
+            .iter()
+            .any(|(key, _)| reader.is_set(key) || reader.is_set(&format!("{key}_file")))
+    }
+}
+
 /// A configuration key with its meaning.
 type Named = (&'static str, &'static str);
 

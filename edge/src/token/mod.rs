@@ -15,7 +15,7 @@ use bytes::Bytes;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
 use shared::limits::USER_BYTES_MAX;
 
-use claims::{Claims, Override, attached, info};
+use claims::{Claims, Override, attached, info, keys};
 
 /// The keys and rules that tokens are verified by; keys begin with `token.`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,8 @@ pub struct Connection {
     pub info: Bytes,
     /// Channels the client is subscribed to at once.
     pub subscriptions: Vec<Grant>,
+    /// The keys that goim connections of the user may log in with.
+    pub keys: Vec<String>,
 }
 
 /// A right to read a channel.
@@ -121,6 +123,7 @@ impl Config {
         Ok(Connection {
             expires_ms: end_ms(&claims),
             info: info(claims.info.as_deref(), claims.b64info.as_deref())?,
+            keys: keys(claims.keys.as_deref()),
             user: claims.sub.unwrap_or_default(),
             subscriptions,
         })

@@ -39,9 +39,17 @@ fn connection_tokens() {
                 user: "42".to_owned(),
                 expires_ms: Some((NOW_S + 1) * 1000),
                 info: "{\"a\":[1]}".into(),
-                subscriptions: Vec::new(),
+                ..Connection::default()
             }),
         ),
+        (
+            json!({"keys": ["phone", "tv"]}),
+            Ok(Connection {
+                keys: vec!["phone".to_owned(), "tv".to_owned()],
+                ..Connection::default()
+            }),
+        ),
+        (json!({"keys": {"of": "another system"}}), Ok(Connection::default())),
         (
             json!({"info": {}, "b64info": "aGk="}),
             Ok(Connection { info: "hi".into(), ..Connection::default() }),

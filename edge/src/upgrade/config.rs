@@ -5,10 +5,18 @@ use shared::config::{Configure, Reader};
 use super::origin::OriginPattern;
 
 /// Settings of the WebSocket endpoints.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Which web pages may connect. Empty: none; programs, which send no Origin header, always may.
     pub origins: Vec<OriginPattern>,
+    /// Whether goim and danmaku are served.
+    pub goim: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { origins: Vec::new(), goim: true }
+    }
 }
 
 impl Configure for Config {
@@ -20,7 +28,18 @@ impl Configure for Config {
              a part of the host or the port; a lone * admits every page. Clients that send no Origin \
              are programs and always may; empty admits only those.",
         );
-        Self { origins }
+        let goim = reader.value(
+            "goim.enabled",
+            true,
+            "Whether goim and danmaku clients are served on WebSocket, at /sub; false goes with \
+             listen.goim and listen.goim_tls not set.",
+        );
+        for key in ["listen.goim", "listen.goim_tls"] {
+            if !goim && reader.is_set(key) {
+                reader.fault("goim.enabled", format_args!("is false, but {key} is set"));
+            }
+        }
+        Self { origins, goim }
     }
 }
 

@@ -115,6 +115,7 @@ enum Refusal {
     OtherVersion,
     OtherMethod,
     UnknownPath,
+    GoimOff,
     NoUpgrade,
     OtherWebSocketVersion,
     ForeignOrigin,
@@ -133,6 +134,11 @@ impl Refusal {
                 "404 Not Found",
                 "",
                 "WebSocket is served on /sub (goim, danmaku) and /connection/websocket (Centrifuge)",
+            ),
+            Self::GoimOff => (
+                "404 Not Found",
+                "",
+                "goim is switched off here (goim.enabled); /connection/websocket serves Centrifuge",
             ),
             Self::NoUpgrade => (
                 "426 Upgrade Required",
@@ -185,6 +191,9 @@ fn upgrade_of(request: &httparse::Request<'_, '_>, config: &Config) -> Result<Up
     }
     let (path, query) = path_and_query(request.path.unwrap_or_default());
     let endpoint = Endpoint::of_path(path).ok_or(Refusal::UnknownPath)?;
+    if endpoint == Endpoint::Goim && !config.goim {
+        return Err(Refusal::GoimOff);
+    }
     if request.method != Some("GET") {
         return Err(Refusal::OtherMethod);
     }

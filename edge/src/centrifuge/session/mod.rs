@@ -27,7 +27,7 @@ use super::decode::{self, Command, Request};
 use super::frame;
 use super::protocol::{ChannelRequest, Empty, Error, Reply};
 use crate::form::Encoding;
-use crate::session::{Answer, Ask, AskId, Context, Lost, Output};
+use crate::session::{Answer, Ask, AskId, Context, Output};
 use connect::Connecting;
 use expiry::Pings;
 use requests::Pending;
@@ -157,21 +157,20 @@ impl Session {
         }
     }
 
-    /// An open subscription ended.
+    /// An open subscription lost messages and ended.
     pub fn handle_lost(
         &mut self,
         channel: &ChannelName,
-        lost: Lost,
         context: &Context<'_>,
         output: &mut Output,
     ) {
         if *channel == ChannelName::broadcast() {
-            if matches!(self.phase, Phase::Open) && lost == Lost::Gap {
+            if matches!(self.phase, Phase::Open) {
                 self.subscribe_broadcast(output);
             }
             return;
         }
-        self.lose(channel, lost, context, output);
+        self.lose(channel, context, output);
     }
 
     /// When to call [`Session::handle_deadline`] at the latest; `None` once the session is over.

@@ -9,12 +9,13 @@ use shared::namespace::Options;
 use super::expiry::Validity;
 use super::subscription::{Cause, Plan, Side, Subscription, Wanted};
 use super::{Broadcast, Phase, Session, parse_channel};
+use crate::access;
 use crate::centrifuge::codes::{Disconnect, Failure, Refusal, Removal};
 use crate::centrifuge::protocol::{
     Error, Push, Reply, Subscribe, SubscribeRequest, SubscribeResult,
 };
 use crate::form::{Dialect, Form};
-use crate::session::{Answer, Ask, Context, Lost, Output};
+use crate::session::{Answer, Ask, Context, Output};
 use crate::token::{self, Grant, TokenError};
 
 /// The `type` of a subscription to a stream, and of one to a channel that is polled.
@@ -126,18 +127,7 @@ impl Session {
 
     /// Whether a client may read a channel without a token for it.
     pub(super) fn may_read(&self, channel: &ChannelName, options: &Options) -> bool {
-        if channel.is_private() {
-            return false;
-        }
-        if channel.is_inbox() {
-            return self.knows_user() && channel.as_str()[1..] == *self.user;
-        }
-        match channel.as_str().rsplit_once('#') {
-            Some((_, users)) => {
-                self.knows_user() && users.split(',').any(|user| *user == *self.user)
-            }
-            None => options.subscribe.admits(self.knows_user(), false),
-        }
+        access::may_read(channel, options, self.known_user())
     }
 
     /// Whether a subscription token was made for this client and channel.
@@ -223,7 +213,6 @@ impl Session {
     pub(super) fn lose(
         &mut self,
         channel: &ChannelName,
-        lost: Lost,
         context: &Context<'_>,
         output: &mut Output,
     ) {
@@ -231,12 +220,10 @@ impl Session {
         else {
             return;
         };
-        match lost {
-            Lost::Gap if self.subscriptions[index].side.is_server() => {
-                self.end(Disconnect::InsufficientState, output);
-            }
-            Lost::Gap => self.drop_subscription(index, Removal::InsufficientState, output),
-            Lost::Removed => self.drop_subscription(index, Removal::Server, output),
+        if self.subscriptions[index].side.is_server() {
+            self.end(Disconnect::InsufficientState, output);
+        } else {
+            self.drop_subscription(index, Removal::InsufficientState, output);
         }
         self.finish_connect_if_complete(context, output);
     }

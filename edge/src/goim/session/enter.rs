@@ -4,9 +4,10 @@
 //! and the request is answered, so that a refused change leaves the client where it was and a
 //! change to the same room misses nothing.
 
-use shared::channel::{ChannelName, Spelling};
+use shared::channel::ChannelName;
 
-use super::{Pending, Refusal, Session, Stage, Work};
+use super::{Pending, Refusal, Session, Work};
+use crate::access;
 use crate::goim::frame::Head;
 use crate::goim::operation;
 use crate::session::{Answer, AskId, Blame, Context, Output};
@@ -23,7 +24,7 @@ pub(super) struct Entering {
     pub(super) waiting: Vec<(AskId, ChannelName)>,
     opened: Vec<ChannelName>,
     /// The rooms the client will be in.
-    rooms: Vec<ChannelName>,
+    pub(super) rooms: Vec<ChannelName>,
     then: Then,
 }
 
@@ -35,22 +36,23 @@ pub(super) enum Then {
 }
 
 impl Room {
-    /// Looks up a room by what a client calls it.
+    /// Looks up a room by what a client calls it. `user` is the one it proved to be.
     pub(super) fn find(
         text: &str,
-        known_user: bool,
+        user: Option<&str>,
         context: &Context<'_>,
     ) -> Result<Self, Refusal> {
         let (channel, _) =
             ChannelName::parse(text).map_err(|error| Refusal::new(107, error.to_string()))?;
         if channel.is_inbox() || channel.is_reserved() || channel.is_private() {
+            // An inbox comes with the login, and goim has no tokens for channels.
             return Err(Refusal::new(103, "this channel is not a room that can be entered"));
         }
         let options = context.namespaces.options(&channel).ok_or_else(|| {
             Refusal::new(102, format!("there is no namespace \"{}\"", channel.namespace()))
         })?;
-        if !options.subscribe.admits(known_user, false) {
-            return Err(Refusal::new(103, "the room's namespace does not admit this client"));
+        if !access::may_read(&channel, options, user) {
+            return Err(Refusal::new(103, "this client may not read the room"));
         }
         let presence = options.presence;
         Ok(Self { channel, presence })
@@ -102,7 +104,7 @@ impl Session {
         if names.len() > most {
             return Err(Refusal::new(106, format!("at most {most} rooms at once")));
         }
-        names.iter().map(|name| Room::find(name, self.known_user, context)).collect()
+        names.iter().map(|name| Room::find(name, self.known_user(), context)).collect()
     }
 
     /// Begins to enter `rooms` and, once there, to leave all others.
@@ -182,7 +184,7 @@ impl Session {
         }
     }
 
-    fn give_up_entering(
+    pub(super) fn give_up_entering(
         &mut self,
         head: Head,
         entering: Entering,
@@ -236,41 +238,10 @@ impl Session {
         }
     }
 
-    /// The back end took a channel from the client.
-    pub(super) fn leave_removed(&mut self, channel: &ChannelName, output: &mut Output) {
-        self.take_reopening(|(_, reopening)| reopening == channel);
-        if self.has_just_opened(channel) {
-            if let Some(pending) = self.pending.take()
-                && let Pending { head, work: Work::Enter(mut entering) } = *pending
-            {
-                entering.opened.retain(|opened| opened != channel);
-                let refusal = Refusal::new(103, "removed by the back end");
-                self.give_up_entering(head, entering, &refusal, output);
-            }
-            return;
-        }
-        let before = self.rooms.len();
-        self.rooms.retain(|room| room != channel);
-        if self.rooms.len() < before && self.stage == Stage::Open {
-            // The protocol's nearest word: an answer, to no request, with the rooms that are left.
-            let left = self.rooms_text();
-            let head = Head { version: 1, operation: operation::CHANGE_ROOM_REPLY, sequence: 0 };
-            self.put(head, left.as_bytes(), output);
-        }
-    }
-
     fn has_just_opened(&self, channel: &ChannelName) -> bool {
         self.pending.as_ref().is_some_and(|pending| match &pending.work {
             Work::Enter(entering) => entering.opened.contains(channel),
             Work::Publish(_) => false,
         })
-    }
-
-    fn rooms_text(&self) -> String {
-        let mut names = self.rooms.iter().map(|room| room.spelled(Spelling::Slashes));
-        match self.rooms.len() {
-            0 | 1 => names.next().unwrap_or_default(),
-            _ => serde_json::Value::from_iter(names).to_string(),
-        }
     }
 }

@@ -1,7 +1,10 @@
 //! Logging in: who the client is, and what it reads from then on.
 
+use std::time::Instant;
+
 use shared::channel::ChannelName;
 
+use super::command::instant;
 use super::enter::{Entering, Room, Then};
 use super::{Blame, Dialect, Refusal, Session, Stage};
 use crate::goim::auth::{self, Auth};
@@ -9,6 +12,7 @@ use crate::goim::config::AuthMode;
 use crate::goim::frame::Head;
 use crate::goim::operation;
 use crate::session::{Ask, Context, Identity, Output};
+use crate::token::TokenError;
 
 /// What danmaku clients are told when a login is accepted, and when it is not.
 const DANMAKU_ACCEPTED: &[u8] = b"{\"code\":0}";
@@ -22,10 +26,19 @@ const PERMISSION_DENIED: u16 = 3507;
 /// A login that was looked at and found good.
 struct Admitted {
     user: String,
-    known_user: bool,
+    /// When it ends with the token.
+    expires: Option<Instant>,
     /// The inboxes and the broadcast, where accepted operations count.
     quiet: Vec<ChannelName>,
     room: Option<Room>,
+}
+
+/// Who a client is taken for.
+struct Proof {
+    /// Empty for nobody.
+    user: String,
+    /// When the token ends that proves it.
+    expires: Option<Instant>,
 }
 
 /// Why a login is refused: a close code and a reason.
@@ -52,7 +65,7 @@ impl Session {
         };
         self.stage = Stage::LoggingIn;
         self.user = admitted.user.as_str().into();
-        self.known_user = admitted.known_user;
+        self.expires = admitted.expires;
         output.asks.push(Ask::Identify(Identity {
             user: admitted.user,
             client: self.client.to_string(),
@@ -94,19 +107,8 @@ impl Session {
     }
 
     fn admit(&self, auth: &Auth, context: &Context<'_>) -> Result<Admitted, Refused> {
-        let claimed = if auth.mid == 0 { String::new() } else { auth.mid.to_string() };
-        let (user, known_user) = match self.setup.config.auth {
-            AuthMode::Anyone => (claimed, false),
-            AuthMode::Token => {
-                let token = self.setup.tokens.connection(&auth.token, context.unix_ms);
-                let user = token.map_err(|error| (INVALID_TOKEN, error.to_string()))?.user;
-                if !claimed.is_empty() && claimed != user {
-                    return Err((INVALID_TOKEN, "the token is of another user".to_owned()));
-                }
-                let known_user = !user.is_empty();
-                (user, known_user)
-            }
-        };
+        let Proof { user, expires } = self.prove(auth, context)?;
+        let known_user = (!user.is_empty() && self.demands_proof()).then_some(user.as_str());
         let bad_name = |error: shared::channel::NameError| (BAD_REQUEST, error.to_string());
         let mut quiet = Vec::with_capacity(3);
         if !user.is_empty() {
@@ -120,6 +122,39 @@ impl Session {
             .then(|| Room::find(&auth.room, known_user, context))
             .transpose()
             .map_err(|Refusal { message, .. }| (PERMISSION_DENIED, message))?;
-        Ok(Admitted { user, known_user, quiet, room })
+        Ok(Admitted { user, expires, quiet, room })
+    }
+
+    /// Who the client is. Where keys for tokens are set, a user needs one: a client without is
+    /// refused, or, where anyone may log in, is nobody and has no inbox. Where there are no keys,
+    /// clients are believed, as in goim.
+    fn prove(&self, auth: &Auth, context: &Context<'_>) -> Result<Proof, Refused> {
+        let mode = self.setup.config.auth;
+        let claimed = if auth.mid == 0 { String::new() } else { auth.mid.to_string() };
+        let token = self.setup.tokens.connection(&auth.token, context.unix_ms);
+        if mode == AuthMode::Anyone {
+            if !self.demands_proof() {
+                return Ok(Proof { user: claimed, expires: None });
+            }
+            // What danmaku clients call a key may be of another system.
+            let danmaku = matches!(auth.dialect, Dialect::Danmaku(_));
+            if auth.token.is_empty() || danmaku && token == Err(TokenError::Invalid) {
+                return Ok(Proof { user: String::new(), expires: None });
+            }
+        }
+        let invalid = |reason: &str| (INVALID_TOKEN, reason.to_owned());
+        let token = token.map_err(|error| invalid(&error.to_string()))?;
+        if !claimed.is_empty() && claimed != token.user {
+            return Err(invalid("the token is of another user"));
+        }
+        if token.expires_ms.is_some_and(|at| at <= context.unix_ms) {
+            return Err(invalid(&TokenError::Expired.to_string()));
+        }
+        if mode == AuthMode::Token && !auth.key.is_empty() && !token.keys.contains(&auth.key) {
+            let reason = "the token does not name this key: list it in the token's claim \"keys\"";
+            return Err((PERMISSION_DENIED, reason.to_owned()));
+        }
+        let expires = token.expires_ms.and_then(|at| instant(at, context));
+        Ok(Proof { user: token.user, expires })
     }
 }

@@ -8,6 +8,7 @@
 //! sequence, unless the connection ends; only operation 9 on TCP, which goim's clients do not send,
 //! gets none.
 
+mod command;
 mod enter;
 mod log_in;
 mod publish;
@@ -25,7 +26,7 @@ use super::config::GapMode;
 use super::frame::{self, BODY_BYTES_MAX, Frame, FrameError, HEADER_BYTES, Head};
 use super::{Setup, operation};
 use crate::form::{self, Form, Transport};
-use crate::session::{Answer, Ask, AskId, Blame, Close, Context, Lost, Output};
+use crate::session::{Answer, Ask, AskId, Blame, Close, Context, Output};
 use crate::websocket::{self, Opcode};
 use enter::Entering;
 
@@ -48,15 +49,17 @@ pub struct Session {
     transport: Transport,
     stage: Stage,
     dialect: Dialect,
-    /// Whether the user was proved by a token.
-    known_user: bool,
     client: Box<str>,
+    /// Proved by a token where there are keys for tokens, else what the client says.
     user: Box<str>,
     /// The rooms the client is in, the one it writes to and counts first.
     rooms: Vec<ChannelName>,
     /// `None` until the client says what it accepts: everything.
     accepts: Option<BTreeSet<i32>>,
+    /// When the login or the next heartbeat is due.
     deadline: Instant,
+    /// When the token that proved the user runs out.
+    expires: Option<Instant>,
     /// The last id given to an ask.
     asked: u64,
     pending: Option<Box<Pending>>,
@@ -127,11 +130,11 @@ impl Session {
             transport,
             stage: Stage::Fresh,
             dialect: Dialect::Goim,
-            known_user: false,
             client: client.into(),
             user: "".into(),
             rooms: Vec::new(),
             accepts: None,
+            expires: None,
             asked: 0,
             pending: None,
             backlog: None,
@@ -208,36 +211,35 @@ impl Session {
         self.catch_up(context, output);
     }
 
-    /// An open subscription ended.
+    /// An open subscription lost messages and ended.
     pub fn handle_lost(
         &mut self,
         channel: &ChannelName,
-        lost: Lost,
         context: &Context<'_>,
         output: &mut Output,
     ) {
         if self.stage == Stage::Closed {
             return;
         }
-        match (lost, self.setup.config.gap) {
-            (Lost::Gap, GapMode::Skip) => self.subscribe_again(channel, context, output),
-            (Lost::Gap, GapMode::Close) => {
+        match self.setup.config.gap {
+            GapMode::Skip => self.subscribe_again(channel, context, output),
+            GapMode::Close => {
                 self.end(3010, "messages are missing: connect again", Blame::Us, output);
-            }
-            (Lost::Removed, _) => {
-                self.leave_removed(channel, output);
-                self.catch_up(context, output);
             }
         }
     }
 
     /// When to call [`Session::handle_deadline`] at the latest; `None` once the session is over.
     pub fn next_deadline(&self) -> Option<Instant> {
-        (self.stage != Stage::Closed).then_some(self.deadline)
+        let next = self.expires.map_or(self.deadline, |expires| expires.min(self.deadline));
+        (self.stage != Stage::Closed).then_some(next)
     }
 
     /// A deadline may have passed.
     pub fn handle_deadline(&mut self, context: &Context<'_>, output: &mut Output) {
+        if self.stage != Stage::Closed && self.expires.is_some_and(|at| at <= context.now) {
+            return self.end_expired(output);
+        }
         if context.now < self.deadline {
             return;
         }
@@ -374,6 +376,11 @@ impl Session {
         self.end(1002, &error.to_string(), Blame::Peer, output);
     }
 
+    fn end_expired(&mut self, output: &mut Output) {
+        let reason = "the token has expired: connect again with a new one";
+        self.end(3005, reason, Blame::Peer, output);
+    }
+
     fn end(&mut self, code: u16, reason: &str, blame: Blame, output: &mut Output) {
         let reason = &reason[..reason.floor_char_boundary(websocket::CLOSE_REASON_BYTES_MAX)];
         output.asks.push(Ask::Close(Close { code, reason: reason.to_owned(), blame }));
@@ -420,6 +427,16 @@ impl Session {
             self.reopening = None;
         }
         taken
+    }
+
+    /// The user that the client proved to be.
+    fn known_user(&self) -> Option<&str> {
+        (!self.user.is_empty() && self.demands_proof()).then_some(&*self.user)
+    }
+
+    /// Whether a user is one only with a token.
+    fn demands_proof(&self) -> bool {
+        self.setup.tokens.has_connection_keys()
     }
 
     fn next_id(&mut self) -> AskId {

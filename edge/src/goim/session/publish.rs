@@ -23,7 +23,9 @@ impl Session {
         let admitted = match self.rooms.first() {
             None => Err(refused(108, "not in a room: enter one first")),
             Some(room) => match context.namespaces.options(room) {
-                Some(options) if options.publish.admits(self.known_user, true) => Ok(room.clone()),
+                Some(options) if options.publish.admits(self.known_user().is_some(), true) => {
+                    Ok(room.clone())
+                }
                 Some(_) => Err(refused(103, "clients like this one may not publish here")),
                 None => Err(refused(102, "the room's namespace is gone")),
             },

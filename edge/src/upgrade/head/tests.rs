@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use shared::config::{Layers, resolve};
 
 use super::super::origin::OriginPattern;
 use super::*;
@@ -45,6 +46,20 @@ fn the_rfc_example() {
         Ok("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
     );
+}
+
+#[test]
+fn goim_can_be_switched_off() {
+    let read = |file: &str| {
+        let layers = Layers::new("EDGE").with_file("edge.toml", file);
+        resolve::<Config>(layers, |_| Err(std::io::ErrorKind::NotFound.into()))
+    };
+    let off = read("goim.enabled = false").expect("valid");
+    let request = |path: &str| read_with(&off, &format!("GET {path} HTTP/1.1\r\n{USUAL}\r\n"));
+    assert_eq!(status(request("/sub")), 404);
+    assert_eq!(upgrade(request("/connection/websocket")).endpoint, Endpoint::Centrifuge);
+    let faults = read("goim.enabled = false\nlisten.goim = \"127.0.0.1:1\"").expect_err("a fault");
+    assert!(faults.to_string().contains("goim.enabled"), "{faults}");
 }
 
 #[test]
@@ -107,7 +122,7 @@ fn origins() {
     ] {
         let origins = patterns.iter().filter_map(|text| OriginPattern::parse(text)).collect();
         let text = format!("GET /sub HTTP/1.1\r\n{USUAL}{origin}\r\n");
-        let head = read_with(&Config { origins }, &text);
+        let head = read_with(&Config { origins, ..Config::default() }, &text);
         assert_eq!(matches!(head, Head::Upgrade(_)), admitted, "{patterns:?}");
     }
 }

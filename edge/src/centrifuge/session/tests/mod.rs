@@ -49,7 +49,7 @@ enum In<'a> {
     Recovered(u64, u64, &'a [u64]),
     Failed(u64, u32, &'a str, bool),
     Response(u64, response::Kind),
-    Lost(&'a str, Lost),
+    Lost(&'a str),
     Command(command::Kind),
     /// Time passes, in milliseconds, and the deadline is handled.
     Wait(u64),
@@ -127,9 +127,9 @@ impl Peer {
                 },
             ),
             Response(id, kind) => answer(*id, Answer::Response(kind.clone())),
-            In::Lost(channel, lost) => {
+            In::Lost(channel) => {
                 let (channel, _) = ChannelName::parse(channel).unwrap();
-                session.handle_lost(&channel, *lost, &context, &mut output);
+                session.handle_lost(&channel, &context, &mut output);
             }
             In::Command(kind) => session.handle_command(kind, &context, &mut output),
             Wait(_) => session.handle_deadline(&context, &mut output),

@@ -126,27 +126,15 @@ fn a_lost_position_is_told() {
             &[&reply(r#""recoverable":true,"epoch":"5","offset":9,"positioned":true"#)],
         ),
         (
-            In::Lost("live:1", Lost::Gap),
+            In::Lost("live:1"),
             &[r#"{"push":{"channel":"live://1","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#],
         ),
         (
             Say(r#"{"id":2,"subscribe":{"channel":"live:1","recover":true,"epoch":"5","offset":9}}"#),
             &["3 subscribe live:1 from 5:9 as \"\""],
         ),
-        (In::Lost("live:1", Lost::Gap), &[]),
-        (In::Lost("live:2", Lost::Gap), &[]),
-    ]);
-}
-
-#[test]
-fn a_removed_subscription_is_told() {
-    Peer::connected("").run(&[
-        (Say(r#"{"id":2,"subscribe":{"channel":"quiet:1"}}"#), &["2 subscribe quiet:1"]),
-        (Open(2, 0), &[&reply("")]),
-        (
-            In::Lost("quiet:1", Lost::Removed),
-            &[r#"{"push":{"channel":"quiet:1","unsubscribe":{"code":2000,"reason":"server unsubscribe"}}}"#],
-        ),
+        (In::Lost("live:1"), &[]),
+        (In::Lost("live:2"), &[]),
     ]);
 }
 
@@ -156,14 +144,14 @@ fn a_server_side_position_cannot_be_lost_alone() {
     let mut peer = Peer::new(Config::default());
     peer.take(&Say(&say(json!({"id": 1, "connect": {"token": token}}))));
     peer.take(&Open(1, 0));
-    assert_eq!(peer.take(&In::Lost("live:1", Lost::Gap)), ["close 3010 insufficient state"]);
+    assert_eq!(peer.take(&In::Lost("live:1")), ["close 3010 insufficient state"]);
 }
 
 #[test]
 fn the_broadcast_is_taken_up_again() {
     Peer::connected("").run(&[
         (Open(1, 3), &[]),
-        (In::Lost("@all", Lost::Gap), &["2 subscribe @all"]),
+        (In::Lost("@all"), &["2 subscribe @all"]),
         (Failed(2, 100, "away", true), &[]),
         (Wait(12_500), &["{}", "3 subscribe @all"]),
         (Failed(3, 103, "never", false), &[]),

@@ -73,9 +73,12 @@ fn a_login_that_cannot_be_accepted() {
 }
 
 fn token(user: &str, expires_s: u64) -> String {
-    let claims = serde_json::json!({ "sub": user, "exp": expires_s });
+    signed(&serde_json::json!({ "sub": user, "exp": expires_s }))
+}
+
+fn signed(claims: &serde_json::Value) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token")
+    jsonwebtoken::encode(&Header::default(), claims, &key).expect("a token")
 }
 
 #[test]
@@ -103,6 +106,87 @@ fn tokens() {
     let refused = ["op 8 v1 s1 {\\\"code\\\":-101}", "close 3500 Peer"];
     assert_eq!(danmaku(43, &good), refused);
     assert_eq!(danmaku(42, "x"), refused);
+}
+
+#[test]
+fn without_a_token_nobody_is_a_user_where_keys_are_set() {
+    let said = |body: &str| {
+        World::keyed(Transport::Tcp, Config::default(), true).say(operation::AUTH, 1, body)
+    };
+    let nobody = ["identify \"\" c1 \"\"", "subscribe 1 @all filtered"];
+    assert_eq!(said(r#"{"mid":42}"#), nobody, "no inbox of another");
+    assert_eq!(said(r#"{"uid":42,"key":"of another system"}"#), nobody);
+    assert_eq!(said(r#"{"mid":42,"room_id":"users:1"}"#), ["close 3507 Peer"]);
+    assert_eq!(said(r#"{"mid":42,"key":"k"}"#)[0], "identify \"\" c1 \"k\"");
+    // A token makes the user, and a bad one is no better than in any other mode.
+    let good = token("42", 1001);
+    for body in
+        [format!(r#"{{"mid":42,"token":"{good}"}}"#), format!(r#"{{"uid":42,"key":"{good}"}}"#)]
+    {
+        let proved = ["identify \"42\" c1 \"\"", "subscribe 1 #42 filtered"];
+        assert_eq!(said(&body)[..2], proved, "{body}");
+    }
+    assert_eq!(said(&format!(r#"{{"mid":43,"token":"{good}"}}"#)), ["close 3500 Peer"]);
+    assert_eq!(said(r#"{"mid":42,"token":"x.y.z"}"#), ["close 3500 Peer"]);
+    let expired = format!(r#"{{"uid":42,"key":"{}"}}"#, token("42", 1000));
+    assert_eq!(said(&expired)[1..], ["close 3500 Peer"], "it was ours");
+}
+
+#[test]
+fn a_key_is_its_users() {
+    let said = |claims: serde_json::Value| {
+        let config = Config { auth: AuthMode::Token, ..Config::default() };
+        let body = format!(r#"{{"key":"phone","token":"{}"}}"#, signed(&claims));
+        World::with(Transport::Tcp, config).say(operation::AUTH, 1, body)
+    };
+    let named = said(serde_json::json!({ "sub": "1", "keys": ["tv", "phone"] }));
+    assert_eq!(named[0], "identify \"1\" c1 \"phone\"");
+    for claims in [
+        serde_json::json!({ "sub": "2" }),
+        serde_json::json!({ "sub": "2", "keys": ["tv"] }),
+        serde_json::json!({ "sub": "2", "keys": "phone" }),
+    ] {
+        assert_eq!(said(claims.clone()), ["close 3507 Peer"], "{claims}");
+    }
+}
+
+#[test]
+fn a_connection_ends_with_its_token() {
+    let config = Config { auth: AuthMode::Token, ..Config::default() };
+    let log_in = |claims: serde_json::Value| {
+        let mut world = World::with(Transport::Tcp, config.clone());
+        let said = world.say(operation::AUTH, 1, format!(r#"{{"token":"{}"}}"#, signed(&claims)));
+        (world, said)
+    };
+    let (mut world, _) = log_in(serde_json::json!({ "sub": "42", "exp": 1060 }));
+    world.opened(1);
+    world.opened(2);
+    world.say(operation::HEARTBEAT, 1, "");
+    assert_eq!(world.session.next_deadline(), Some(world.now + Duration::from_secs(60)));
+    assert!(world.after(Duration::from_secs(59)).is_empty());
+    assert_eq!(world.after(Duration::from_secs(1)), ["close 3005 Peer"]);
+    assert!(world.after(Duration::from_secs(1)).is_empty());
+    // `expire_at` counts before `exp`; 0 is never.
+    let (mut world, _) = log_in(serde_json::json!({ "sub": "42", "exp": 1060, "expire_at": 0 }));
+    world.opened(1);
+    world.opened(2);
+    assert!(world.after(Duration::from_secs(100)).is_empty());
+    let (_, said) = log_in(serde_json::json!({ "sub": "42", "expire_at": 999 }));
+    assert_eq!(said, ["close 3500 Peer"]);
+}
+
+#[test]
+fn user_limited_rooms_are_for_their_users() {
+    for room in ["live://dialog#42,43", "live://#42"] {
+        let body = format!(r#"{{"mid":42,"room_id":"{room}"}}"#);
+        assert_eq!(World::tcp().say(operation::AUTH, 1, &body), ["close 3507 Peer"], "{room}");
+        let config = Config { auth: AuthMode::Token, ..Config::default() };
+        let mut world = World::with(Transport::Tcp, config);
+        world.log_in(&format!(r#"{{"room_id":"{room}","token":"{}"}}"#, token("42", 1001)));
+        assert_eq!(world.session.rooms.len(), 1);
+        let change = world.say(operation::CHANGE_ROOM, 2, "live://dialog#43");
+        assert!(change[0].contains("103"), "{change:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod deadlines;
 mod frames;
 mod log_in;
 mod lost;
+mod orders;
 mod requests;
 mod rooms;
 
@@ -16,7 +17,7 @@ use proptest::prelude::*;
 use shared::config::{Layers, resolve};
 use shared::message::{Epoch, Position};
 use shared::namespace::{Access, Namespaces, Options};
-use shared::wire::control::{PublishResult, request, response};
+use shared::wire::control::{self, PublishResult, command, request, response};
 
 use super::*;
 use crate::goim::Config;
@@ -48,8 +49,15 @@ impl World {
         Self::with(transport, Config::default())
     }
 
+    /// An edge with keys for tokens if it demands them, without if not.
     fn with(transport: Transport, config: Config) -> Self {
-        let toml = format!("[token]\nhmac_secret = \"{SECRET}\"");
+        let keyed = config.auth == AuthMode::Token;
+        Self::keyed(transport, config, keyed)
+    }
+
+    fn keyed(transport: Transport, config: Config, keyed: bool) -> Self {
+        let toml =
+            if keyed { format!("[token]\nhmac_secret = \"{SECRET}\"") } else { String::new() };
         let layers = Layers::new("EDGE").with_file("edge.toml", &toml);
         let tokens = resolve(layers, |_| Err(ErrorKind::NotFound.into())).expect("a key");
         let setup = Setup { config, tokens };
@@ -136,11 +144,14 @@ impl World {
         self.answer(id, answer)
     }
 
-    fn lost(&mut self, channel: &str, lost: Lost) -> Vec<String> {
+    fn lost(&mut self, channel: &str) -> Vec<String> {
         let (channel, _) = ChannelName::parse(channel).expect("a name");
-        self.call(|session, _, context, output| {
-            session.handle_lost(&channel, lost, context, output)
-        });
+        self.call(|session, _, context, output| session.handle_lost(&channel, context, output));
+        self.said()
+    }
+
+    fn command(&mut self, command: command::Kind) -> Vec<String> {
+        self.call(|session, _, context, output| session.handle_command(&command, context, output));
         self.said()
     }
 
@@ -225,7 +236,7 @@ fn line_of(ask: &Ask) -> String {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<Session>() <= 160, "{}", size_of::<Session>());
+    assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
     let mut world = World::tcp();
     world.log_in(GOIM_LOGIN);
     assert!(world.session.pending.is_none() && world.session.backlog.is_none());
