@@ -133,7 +133,9 @@ pub fn edge_file(layout: &Layout, at: usize) -> String {
     text.table("token");
     text.text("hmac_secret", TOKEN_SECRET);
     text.table("goim");
-    text.comment("So that clients may come without a token; a user's inbox needs one all the same.");
+    text.comment(
+        "So that clients may come without a token; a user's inbox needs one all the same.",
+    );
     text.text("auth", "anyone");
     text.finish()
 }
