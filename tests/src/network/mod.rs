@@ -1,10 +1,9 @@
 //! A whole network of real processes on loopback, for one test.
 //!
 //! [`run`] makes a folder, chooses ports, writes certificates and configuration with the same code as
-//! `linecast up`, starts origin, svrlist, edges and, if asked for, the relay between
-//! them, waits until each says it is ready, and hands the
-//! network to the test. Afterwards everything is killed and waited for; if the test failed, the ends of all logs are
-//! shown and the folder is kept.
+//! `linecast up`, starts origin, svrlist, edges and, if asked for, the relay between them, waits until
+//! each says it is ready, and hands the network to the test. Afterwards everything is killed and waited
+//! for; if the test failed, the ends of all logs are shown and the folder is kept.
 //!
 //! Invariant: two networks share nothing, neither a port nor a file, so tests run side by side.
 
