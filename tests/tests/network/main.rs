@@ -2,11 +2,13 @@
 //!
 //! One binary, because linking the product once is slow enough. Where to look and where to add:
 //!
+//! - [`life`]: one message, step by step, as ARCHITECTURE.md tells it
 //! - [`streams`]: one stream reaches every kind of client completely, in order, once
 //! - [`crashes`]: processes are killed while messages flow
 //! - [`line`]: lines break and heal under a stream
 //! - [`interop`]: a message crosses from one protocol to another
 //! - [`goim_rules`]: what goim's protocol says, and the traps that goim itself falls into
+//! - [`goim_users`]: who goim clients are, and what they may read
 //! - [`centrifuge_rules`]: behaviours that re-implementations of the Centrifuge protocol get wrong
 //! - [`hooks`]: what a back end decides through its hooks
 //! - [`applications`]: what applications do with real SDKs and a real browser
@@ -17,8 +19,10 @@ mod applications;
 mod centrifuge_rules;
 mod crashes;
 mod goim_rules;
+mod goim_users;
 mod hooks;
 mod interop;
+mod life;
 mod line;
 mod list;
 mod publish;
