@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows how a service works inside: [`network`] starts the product's own processes,
 //! [`goim`], [`centrifuge`] and [`api`] speak to them as a stranger would, [`real_client`] runs client
-//! libraries that we did not write, and [`stream`] judges what arrived: in order, completely, once.
+//! libraries that we did not write, [`stream`] judges what arrived: in order, completely, once, and
+//! [`metrics`] reads what the processes say of themselves.
 //!
 //! Invariant: nothing sleeps for luck. Whoever waits, waits for a level (a state that stays once it is
 //! reached) with a deadline that names what did not happen.
@@ -17,6 +18,7 @@ pub mod centrifuge;
 pub mod goim;
 pub mod http;
 pub mod latency;
+pub mod metrics;
 pub mod network;
 pub mod real_client;
 pub mod stream;

@@ -173,6 +173,16 @@ impl Network {
         Ok(Relay::new(format!("http://127.0.0.1:{}", relay.admin)))
     }
 
+    /// The origin's admin listener as `http://host:port`.
+    pub fn origin_admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.origin_admin)
+    }
+
+    /// The admin listener of edge `at` (from 0) as `http://host:port`.
+    pub fn edge_admin_url(&self, at: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports.edges[at].admin)
+    }
+
     /// Where edge `at` (from 0) listens.
     pub fn edge(&self, at: usize) -> EdgeAddress {
         let ports = &self.ports.edges[at];
