@@ -1,5 +1,5 @@
 //! A shard: the connections that one core faces, the rooms they are in, and what passes between
-//! them and the hub. A machine without I/O; sockets are `io/shard.rs`'s business.
+//! them and the hub. A machine without I/O; sockets are `io/shards.rs`'s business.
 //!
 //! Invariant: every ask with an id is answered exactly once, unless its connection or its
 //! subscription goes away first; and every seat in a room belongs to one live connection.
