@@ -221,10 +221,15 @@ impl State {
         Cursor { epoch: self.ring.top().epoch, next: self.first }
     }
 
-    /// The first offset of the history that clients may see.
-    pub fn history_first(&self) -> u64 {
+    /// The first offset of the history that clients may see: retention keeps messages for a while
+    /// that are past the age a namespace asks for.
+    pub fn history_first(&self, now_ms: u64) -> u64 {
         let size = u64::from(self.options.history_size);
-        self.first.max((self.position().offset + 1).saturating_sub(size))
+        let age_ms = millis(self.options.history_age);
+        // A run has one time.
+        let is_old = |run: &&Run| run.time_ms.saturating_add(age_ms) <= now_ms;
+        let young = self.runs.iter().take_while(is_old).last().map_or(1, |run| run.last + 1);
+        self.first.max((self.position().offset + 1).saturating_sub(size)).max(young)
     }
 
     /// The channel's options.
@@ -470,7 +475,7 @@ mod tests {
             prop_assert!(kept >= 1);
             let bytes_bound = options.ring_bounds().bytes_max as u64;
             prop_assert!(state.kept_bytes <= bytes_bound || state.runs.len() == 1);
-            prop_assert!(top + 1 - state.history_first() <= u64::from(size));
+            prop_assert!(top + 1 - state.history_first(0) <= u64::from(size));
             removed.extend(state.take_removals(START_MS, 1000));
             let expected: Vec<Removal> = (1..state.oldest().next).map(Removal::Run).collect();
             prop_assert_eq!(removed, expected);

@@ -72,6 +72,14 @@ pub struct Since {
     pub offset: u64,
 }
 
+/// How much of a part of a channel's log is wanted, from which end.
+#[derive(Clone, Copy)]
+struct Wanted {
+    limit: usize,
+    reverse: bool,
+    bytes_max: usize,
+}
+
 /// The origin. Clones are the same one.
 #[derive(Clone)]
 pub struct Origin {
@@ -292,7 +300,8 @@ impl Origin {
             return Ok(Read::CaughtUp);
         }
         let from = *cursor;
-        let batch = match self.read_store(channel, from, top.offset, limit, RING_BYTES_MAX).await {
+        let wanted = Wanted { limit, reverse: false, bytes_max: RING_BYTES_MAX };
+        let batch = match self.read_store(channel, from, top.offset, wanted).await {
             Ok(batch) => batch,
             // What was asked for may have been dropped meanwhile.
             Err(_) if channel.oldest().next > from.next => {
@@ -323,7 +332,7 @@ impl Origin {
             let (position, first) = {
                 let mut state = channel.lock();
                 state.expire(now_ms);
-                (state.position(), state.history_first())
+                (state.position(), state.history_first(now_ms))
             };
             if since.is_some_and(|since| since.epoch.is_some_and(|epoch| epoch != position.epoch)) {
                 return Err(Refusal::OtherEpoch);
@@ -342,17 +351,12 @@ impl Origin {
                 return Ok(History { position, messages: Vec::new() });
             }
             let cursor = Cursor { epoch: position.epoch, next: from };
-            let mut messages = match self.read_kept(&channel, cursor, to, limit, bytes_max).await {
+            let wanted = Wanted { limit, reverse, bytes_max };
+            let messages = match self.read_kept(&channel, cursor, to, wanted).await {
                 Ok(messages) => messages,
                 Err(_) if channel.oldest().next > from => continue,
                 Err(error) => return Err(self.damage(name, &error)),
             };
-            let age_ms = u64::try_from(channel.options().history_age.as_millis());
-            let oldest_ms = now_ms.saturating_sub(age_ms.unwrap_or(u64::MAX));
-            messages.retain(|message| message.time_ms > oldest_ms);
-            if reverse {
-                messages.reverse();
-            }
             return Ok(History { position, messages });
         }
     }
@@ -380,23 +384,26 @@ impl Origin {
         &self.shared.metrics
     }
 
-    /// Reads from memory what is there, otherwise from the store.
+    /// Reads from memory what is there, otherwise from the store; in the direction of reading.
     async fn read_kept(
         &self,
         channel: &Arc<Channel>,
         from: Cursor,
         to: u64,
-        limit: usize,
-        bytes_max: usize,
+        wanted: Wanted,
     ) -> Result<Vec<Arc<Message>>, ReadError> {
+        let Wanted { limit, reverse, bytes_max } = wanted;
         let mut cursor = from;
         // As many as there are: it fits a usize, or the limit does.
-        let wanted = usize::try_from(to + 1 - from.next).unwrap_or(usize::MAX).min(limit);
-        let mut messages = match channel.read(&mut cursor, wanted) {
+        let count = usize::try_from(to + 1 - from.next).unwrap_or(usize::MAX).min(limit);
+        let mut messages = match channel.read(&mut cursor, count) {
             Read::Batch(batch) => batch,
             Read::CaughtUp => Vec::new(),
-            Read::Behind { .. } => self.read_store(channel, from, to, limit, bytes_max).await?,
+            Read::Behind { .. } => self.read_store(channel, from, to, wanted).await?,
         };
+        if reverse {
+            messages.reverse();
+        }
         let mut bytes = 0;
         let fits = |message: &&Arc<Message>| {
             bytes += shared::ring::Weigh::weight(*message);
@@ -412,12 +419,18 @@ impl Origin {
         channel: &Arc<Channel>,
         from: Cursor,
         to: u64,
-        limit: usize,
-        bytes_max: usize,
+        wanted: Wanted,
     ) -> Result<Vec<Arc<Message>>, ReadError> {
+        let Wanted { limit, reverse, bytes_max } = wanted;
         let store = self.shared.store.clone();
         let name = channel.name().clone();
-        let read = move || store.read(&name, from.epoch, from.next, to, limit, bytes_max);
+        let read = move || {
+            if reverse {
+                store.read_back(&name, from.epoch, from.next, to, limit, bytes_max)
+            } else {
+                store.read(&name, from.epoch, from.next, to, limit, bytes_max)
+            }
+        };
         // A blocking task is not cancelled; it fails only if it panics or the runtime ends.
         tokio::task::spawn_blocking(read).await.unwrap_or(Err(ReadError::Hole(from.next)))
     }

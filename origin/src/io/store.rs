@@ -345,6 +345,50 @@ impl Store {
         if next <= to && messages.len() < limit { Err(ReadError::Hole(next)) } else { Ok(messages) }
     }
 
+    /// The same from the newest end: the last `limit` of them, at most `bytes_max` before the last.
+    /// Answers them oldest first.
+    pub fn read_back(
+        &self,
+        channel: &ChannelName,
+        epoch: Epoch,
+        from: u64,
+        to: u64,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Arc<Message>>, ReadError> {
+        let after = key::run(channel, epoch, to)..=key::run(channel, epoch, u64::MAX);
+        let Some(last) = self.space.range(after).next() else {
+            return Err(ReadError::Hole(to));
+        };
+        let mut messages: VecDeque<Arc<Message>> = VecDeque::new();
+        let (mut next, mut bytes) = (to, 0);
+        let range = key::run(channel, epoch, from)..=last.key()?.to_vec();
+        for entry in self.space.range(range).rev() {
+            let (name, value) = entry.into_inner()?;
+            for message in record::decode_run(&name, &value)?.into_iter().rev() {
+                if message.offset > next {
+                    continue;
+                }
+                if message.offset < from || messages.len() >= limit {
+                    return Ok(messages.into());
+                }
+                if message.offset != next {
+                    return Err(ReadError::Hole(next));
+                }
+                bytes += message.weight();
+                if bytes > bytes_max && !messages.is_empty() {
+                    return Ok(messages.into());
+                }
+                next -= 1;
+                messages.push_front(Arc::new(message));
+            }
+        }
+        if next >= from && messages.len() < limit {
+            return Err(ReadError::Hole(next));
+        }
+        Ok(messages.into())
+    }
+
     /// Reads up to `limit` metas after the one of key `after`, in the order of their keys.
     pub(super) fn metas(
         &self,

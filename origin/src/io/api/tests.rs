@@ -390,6 +390,86 @@ async fn an_answer_waits_for_the_update_before_it() {
     assert_eq!(answer.kind, Some(control::response::Kind::PresenceStats(stats)));
 }
 
+#[tokio::test]
+async fn only_what_is_asked_of_updates_waits_for_them() {
+    let fixture = Fixture::new(no_hooks());
+    let publish = control::Publish {
+        channel: "live:1".into(),
+        body: Bytes::from_static(b"1"),
+        ..control::Publish::default()
+    };
+    let kind = Some(control::request::Kind::Publish(publish));
+    let started = Instant::now();
+    fixture.api.origin.answer("bj", control::Request { after_update: 9, kind }).await;
+    assert!(started.elapsed() < std::time::Duration::from_millis(900));
+}
+
+#[tokio::test]
+async fn a_crowd_is_counted_and_not_listed() {
+    use control::request::Kind as Ask;
+    let fixture = Fixture::new(no_hooks());
+    let origin = &fixture.api.origin;
+    origin.edge_line_opened("bj", 5);
+    let crowd = crate::limits::PRESENCE_CLIENTS_MAX as u32 + 1;
+    let changes = (0..crowd).map(|n| someone(&n.to_string(), "42", "live:1")).collect();
+    let presence = control::PresenceUpdate { seq: 1, snapshot: true, changes };
+    origin.handle_presence("bj", 5, presence);
+    let query = control::ChannelQuery { channel: "live:1".into() };
+    assert_eq!(failure(answer(&fixture, Ask::Presence(query.clone())).await), 106);
+    let stats = control::PresenceStats { clients: crowd, users: 1 };
+    let answer = answer(&fixture, Ask::PresenceStats(query)).await;
+    assert_eq!(answer, control::response::Kind::PresenceStats(stats));
+}
+
+#[tokio::test]
+async fn what_a_bound_cuts_off_a_reversed_history_is_the_oldest() {
+    let fixture = Fixture::new(no_hooks());
+    let origin = &fixture.api.origin;
+    let name = shared::channel::ChannelName::parse("live:1").unwrap().0;
+    for byte in 0..6u8 {
+        let body = vec![b'0' + byte; 100 << 10];
+        origin.publish(Publish::new(name.clone(), body)).await.unwrap();
+    }
+    let bound = 320 << 10;
+    let offsets = async |since: Option<u64>, reverse| {
+        let since = since.map(|offset| Since { epoch: None, offset });
+        let found = origin.history(&name, 100, since, reverse, bound).await.unwrap();
+        found.messages.iter().map(|message| message.offset).collect::<Vec<_>>()
+    };
+    assert_eq!(offsets(None, false).await, [1, 2, 3]);
+    assert_eq!(offsets(None, true).await, [6, 5, 4]);
+    assert_eq!(offsets(Some(5), true).await, [4, 3, 2]);
+    // The same from the store.
+    let channel = origin.channel(&name).await.unwrap();
+    let epoch = channel.position().epoch;
+    let read = |to, limit| {
+        let found = origin.shared.store.read_back(&name, epoch, 1, to, limit, bound).unwrap();
+        found.iter().map(|message| message.offset).collect::<Vec<_>>()
+    };
+    assert_eq!(read(6, 100), [4, 5, 6]);
+    assert_eq!(read(4, 2), [3, 4]);
+    assert!(origin.shared.store.read_back(&name, epoch, 1, 7, 1, bound).is_err(), "no message 7");
+}
+
+#[tokio::test]
+async fn messages_past_their_age_take_no_place_in_a_page() {
+    let age = std::time::Duration::from_millis(400);
+    let young = Options { history_age: age, ..Options::default() };
+    let temporary = Temporary::open(|settings| {
+        settings.namespaces = Namespaces::new([("young".to_owned(), young)].into());
+    });
+    let origin = &temporary.origin;
+    let name = shared::channel::ChannelName::parse("young:1").unwrap().0;
+    origin.publish(Publish::new(name.clone(), "old")).await.unwrap();
+    tokio::time::sleep(age * 2).await;
+    origin.publish(Publish::new(name.clone(), "new")).await.unwrap();
+    for reverse in [false, true] {
+        let found = origin.history(&name, 1, None, reverse, 1 << 20).await.unwrap();
+        assert_eq!(found.messages.len(), 1);
+        assert_eq!(found.messages[0].offset, 2);
+    }
+}
+
 /// A back end that echoes, refuses, disconnects or sleeps, by method.
 async fn back_end() -> (std::net::SocketAddr, shared::io::shutdown::Shutdown) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
