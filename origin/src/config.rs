@@ -18,7 +18,7 @@ use shared::namespace::{Access, Durability, Namespaces, Options};
 
 use crate::io::hook::HookConfig;
 use crate::io::store::Place;
-use crate::limits::MEMTABLE_BYTES_MAX;
+use crate::limits::{CHANNELS_MAX_DEFAULT, MEMTABLE_BYTES_MAX};
 
 /// What the names of the environment's variables begin with.
 pub const PREFIX: &str = "LINECAST_ORIGIN";
@@ -172,7 +172,7 @@ fn read_store(reader: &mut Reader) -> StoreConfig {
         ),
         channels_max: reader.ranged(
             "store.channels_max",
-            200_000,
+            CHANNELS_MAX_DEFAULT,
             1..=100_000_000,
             "Channels in memory at once; idle ones leave after a minute.",
         ),

@@ -56,6 +56,11 @@ pub const COMMAND_BYTES_MAX: usize = CONTROL_BYTES_MAX - 64;
 /// Bytes of such commands that are kept: 4096 of 16 KiB each; most have less than 200 bytes.
 pub const COMMANDS_BYTES_MAX: usize = 64 << 20;
 
+/// Channels in memory at once where nothing else is configured: 20 edges that each pull the 200,000
+/// they may by default. One takes about 1 KiB beside its messages, so 4 GB when all are in use;
+/// channels that nobody pulls or publishes to leave after a minute.
+pub const CHANNELS_MAX_DEFAULT: usize = 4_000_000;
+
 /// Clients that a client's question for presence lists at most; a larger room has counts. The list
 /// is copied under the lock that every edge's updates take: 10,000 references, 0.1 ms.
 pub const PRESENCE_CLIENTS_MAX: usize = 10_000;

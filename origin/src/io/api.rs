@@ -10,6 +10,7 @@ use serde::Serialize;
 use shared::config::Secret;
 use shared::io::http::{Request, Response, StatusCode, bytes, empty, error, json, text};
 use shared::message::{ClientInfo, Position};
+use shared::ring::Weigh;
 
 use super::origin::{Origin, Since};
 use crate::api::centrifugo::{self, BatchItem, Call, Method};
@@ -67,7 +68,7 @@ impl Api {
             Err(error) => return malformed(&error),
         };
         let answer = match call {
-            Ok(call) => self.call(call).await,
+            Ok(call) => self.call(call, &mut { HISTORY_BYTES_MAX }).await,
             Err(error) => Err(error),
         };
         match answer {
@@ -103,7 +104,8 @@ impl Api {
         }
         self.origin.metrics().requested("legacy");
         let commands = match centrifugo::read_legacy(&request.body) {
-            Ok(commands) => commands,
+            Ok(Ok(commands)) => commands,
+            Ok(Err(error)) => return failed(error.spelled(), request),
             Err(error) => return malformed(&error),
         };
         let (ids, items): (Vec<u32>, Vec<BatchItem>) =
@@ -128,6 +130,7 @@ impl Api {
     async fn call_all(&self, items: Vec<BatchItem>) -> Vec<Named> {
         let mut replies = Vec::with_capacity(items.len());
         let mut publishes = Vec::new();
+        let mut history_bytes = HISTORY_BYTES_MAX;
         for (method, call) in items {
             if let Ok(Call::Publish(publish)) = call {
                 publishes.push(publish);
@@ -135,7 +138,7 @@ impl Api {
             }
             self.publish_all(&mut publishes, &mut replies).await;
             let reply = match call {
-                Ok(call) => self.call(call).await,
+                Ok(call) => self.call(call, &mut history_bytes).await,
                 Err(error) => Err(error),
             };
             let reply = reply.map_err(ApiError::spelled);
@@ -158,7 +161,8 @@ impl Api {
         }));
     }
 
-    async fn call(&self, call: Call) -> Answer {
+    /// `history_bytes` is what histories may still take of the answer to the whole request.
+    async fn call(&self, call: Call, history_bytes: &mut usize) -> Answer {
         match call {
             Call::Publish(publish) => {
                 let is_shown = self.shows(&publish);
@@ -188,8 +192,14 @@ impl Api {
                 let since = history.since.map(|(epoch, offset)| Since { epoch, offset });
                 let limit = history.limit.unwrap_or(usize::MAX);
                 let (channel, reverse) = (history.channel, history.reverse);
-                let found =
-                    self.origin.history(&channel, limit, since, reverse, HISTORY_BYTES_MAX).await?;
+                if *history_bytes == 0 {
+                    let message = "the histories of one request are too large together";
+                    return Err(ApiError { code: 106, message: message.to_owned() });
+                }
+                let bytes_max = *history_bytes;
+                let found = self.origin.history(&channel, limit, since, reverse, bytes_max).await?;
+                let bytes: usize = found.messages.iter().map(Weigh::weight).sum();
+                *history_bytes = bytes_max.saturating_sub(bytes);
                 Ok(found.into())
             }
             Call::HistoryRemove(channel) => {
@@ -401,7 +411,7 @@ fn is_zero(id: &u32) -> bool {
     *id == 0
 }
 
-/// Bytes of bodies that one answer with history carries at most.
+/// Bytes of messages that one answer with histories carries at most.
 const HISTORY_BYTES_MAX: usize = 64 << 20;
 
 #[cfg(test)]

@@ -227,7 +227,10 @@ impl ControlReader {
                 let wish = Epoch::new(open.epoch).map(|epoch| Cursor { epoch, next: open.next });
                 Order::Open { pull, channel, wish, credit: open.credit }
             }
-            Err(refusal) => Order::Refuse { pull, refusal },
+            Err(refusal) => {
+                self.origin.metrics().refused_pull(&refusal);
+                Order::Refuse { pull, refusal }
+            }
         }
     }
 

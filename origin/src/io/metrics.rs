@@ -17,6 +17,7 @@ pub struct Metrics {
     published: Counter,
     duplicates: Counter,
     refused: Family<Reason, Counter>,
+    refused_pulls: Family<Reason, Counter>,
     commit_seconds: Histogram,
     commit_messages: Histogram,
     requests: Family<Method, Counter>,
@@ -46,6 +47,7 @@ impl Default for Metrics {
             published: Counter::default(),
             duplicates: Counter::default(),
             refused: Family::default(),
+            refused_pulls: Family::default(),
             commit_seconds: seconds(),
             commit_messages: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             requests: Family::default(),
@@ -69,6 +71,11 @@ impl Metrics {
             self.duplicates.clone(),
         );
         registry.register("refused", "Publishes refused, by reason", self.refused.clone());
+        registry.register(
+            "refused_pulls",
+            "Pulls of edges refused, by reason",
+            self.refused_pulls.clone(),
+        );
         registry.register_with_unit(
             "commit",
             "From taking a group of messages to showing them to readers",
@@ -123,6 +130,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, refusal: &Refusal) -> u64 {
         self.refused.get_or_create(&Reason { reason: refusal.reason() }).inc()
+    }
+
+    pub(super) fn refused_pull(&self, refusal: &Refusal) {
+        self.refused_pulls.get_or_create(&Reason { reason: refusal.reason() }).inc();
     }
 
     pub(super) fn requested(&self, method: &'static str) {

@@ -173,16 +173,6 @@ impl Origin {
         self.publish_all(vec![publish]).await.pop().unwrap_or(Err(Refusal::ShuttingDown))
     }
 
-    /// Publishes the same message to many channels; answers in their order.
-    pub async fn broadcast(
-        &self,
-        channels: Vec<ChannelName>,
-        message: Publish,
-    ) -> Vec<Result<Published, Refusal>> {
-        let to = |channel| Publish { channel, ..message.clone() };
-        self.publish_all(channels.into_iter().map(to).collect()).await
-    }
-
     /// Publishes many messages with as few commits as can be; answers in their order. Messages to
     /// the same channel keep their order.
     pub async fn publish_all(&self, publishes: Vec<Publish>) -> Vec<Result<Published, Refusal>> {

@@ -279,7 +279,11 @@ impl Store {
         };
         if meta.volatile && meta.generation != self.generation {
             // The operating system may have lost messages of this life that readers have seen.
-            let epoch = Epoch::from_random(meta.epoch.number() ^ rand::random_range(1..u32::MAX));
+            // Another epoch, and the same one each time until something is published.
+            let seed = u64::from(meta.epoch.number()) << 32 ^ self.generation;
+            let hash = xxh3_64_with_seed(channel.as_str().as_bytes(), seed);
+            let change = 1 + (hash >> 32) as u32 % (u32::MAX - 1);
+            let epoch = Epoch::from_random(meta.epoch.number() ^ change);
             let meta = Meta { epoch, ..self.first_meta(channel) };
             let mut stale = Vec::new();
             for prefix in [key::runs(channel), key::keys_of(channel)] {
@@ -656,5 +660,20 @@ mod tests {
             let error = changed(|space| space.remove(name).unwrap()).await.unwrap_err();
             assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_power_cut_may_have_taken_gets_one_other_epoch() {
+        let temporary = Temporary::open(|_| {});
+        let store = &temporary.origin.shared.store;
+        let name = ChannelName::parse("room").unwrap().0;
+        let epoch = Epoch::new(7).unwrap();
+        let generation = store.generation + 1;
+        let meta = Meta { epoch, generation, volatile: true, ..store.first_meta(&name) };
+        let at = key::meta(&name);
+        store.space.insert(&at, meta.encode(&at)).unwrap();
+        let load = || store.load(&name, &Options::default(), 0).unwrap().state.epoch();
+        assert_eq!(load(), load());
+        assert_ne!(load(), epoch);
     }
 }

@@ -22,8 +22,7 @@ pub type BatchItem = (Option<Method>, Result<Call, ApiError>);
 pub fn read_batch(body: &[u8]) -> Result<Result<Vec<BatchItem>, ApiError>, BodyError> {
     let batch: BatchRequest = parse(body)?;
     if batch.commands.len() > API_COMMANDS_MAX {
-        let message = format!("a batch may hold at most {API_COMMANDS_MAX} commands");
-        return Ok(Err(ApiError::bad_request(message)));
+        return Ok(Err(too_many()));
     }
     Ok(Ok(batch.commands.into_iter().map(|Command(item)| item).collect()))
 }
@@ -37,20 +36,27 @@ pub struct Legacy {
 }
 
 /// Reads the body of the old API: any number of commands one after the other.
-pub fn read_legacy(body: &[u8]) -> Result<Vec<Legacy>, BodyError> {
-    let commands = serde_json::Deserializer::from_slice(body).into_iter::<LegacyRequest<'_>>();
-    commands
-        .map(|command| {
-            let command = command?;
-            let params = command.params.map_or("{}", RawValue::get).as_bytes();
-            let params = if params == b"null" { b"{}" } else { params };
-            let item = match command.method.method() {
-                Some(method) => (Some(method), read(method, params)?),
-                None => (None, Err(ApiError::METHOD_NOT_FOUND)),
-            };
-            Ok(Legacy { id: command.id, item })
-        })
-        .collect()
+pub fn read_legacy(body: &[u8]) -> Result<Result<Vec<Legacy>, ApiError>, BodyError> {
+    let requests = serde_json::Deserializer::from_slice(body).into_iter::<LegacyRequest<'_>>();
+    let mut commands = Vec::new();
+    for request in requests {
+        let request = request?;
+        if commands.len() >= API_COMMANDS_MAX {
+            return Ok(Err(too_many()));
+        }
+        let params = request.params.map_or("{}", RawValue::get).as_bytes();
+        let params = if params == b"null" { b"{}" } else { params };
+        let item = match request.method.method() {
+            Some(method) => (Some(method), read(method, params)?),
+            None => (None, Err(ApiError::METHOD_NOT_FOUND)),
+        };
+        commands.push(Legacy { id: request.id, item });
+    }
+    Ok(Ok(commands))
+}
+
+fn too_many() -> ApiError {
+    ApiError::bad_request(format!("at most {API_COMMANDS_MAX} commands at once"))
 }
 
 #[derive(Deserialize)]

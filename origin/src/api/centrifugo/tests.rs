@@ -4,6 +4,7 @@ use shared::limits::INFO_BYTES_MAX;
 use shared::message::Class;
 
 use super::*;
+use crate::limits::API_COMMANDS_MAX;
 
 fn call(method: &str, body: &str) -> Call {
     read(Method::parse(method).unwrap(), body.as_bytes()).unwrap().unwrap()
@@ -142,13 +143,15 @@ fn the_old_api() {
     let body = "{\"method\":\"Publish\",\"params\":{\"channel\":\"a\",\"data\":1},\"id\":5}\n\
                 {\"params\":{\"channel\":\"a\",\"data\":1}}\n{\"method\":9,\"params\":null}\n\
                 {\"method\":\"no\"}";
-    let commands = read_legacy(body.as_bytes()).unwrap();
+    let commands = read_legacy(body.as_bytes()).unwrap().unwrap();
     let publish = Call::Publish(Publish::new(name("a"), "1"));
     assert_eq!((commands[0].id, &commands[0].item.1), (5, &Ok(publish)));
     assert_eq!(commands[1].item.0, Some(Method::Publish));
     assert_eq!(commands[2].item.1, Ok(Call::Info));
     assert_eq!(commands[3].item.1.as_ref().unwrap_err().code, 104);
     assert!(read_legacy(b"{\"method\":1").is_err());
+    let many = "{\"method\":\"info\"}\n".repeat(API_COMMANDS_MAX + 1);
+    assert_eq!(read_legacy(many.as_bytes()).unwrap().err().unwrap().code, 107);
 }
 
 proptest::proptest! {

@@ -452,6 +452,20 @@ async fn what_a_bound_cuts_off_a_reversed_history_is_the_oldest() {
 }
 
 #[tokio::test]
+async fn histories_of_one_request_share_their_bytes() {
+    let fixture = Fixture::new(no_hooks());
+    fixture.post("/api/publish", &json!({"channel": "live:1", "data": "x"})).await;
+    let (mut left, mut codes) = (100, Vec::new());
+    for _ in 0..3 {
+        let history = centrifugo::read(Method::History, b"{\"channel\":\"live:1\",\"limit\":-1}");
+        let answer = fixture.api.call(history.unwrap().unwrap(), &mut left).await;
+        codes.push(answer.err().map_or(0, |error| error.code));
+    }
+    assert_eq!(codes.last(), Some(&106), "{left}");
+    assert_eq!(codes[0], 0);
+}
+
+#[tokio::test]
 async fn messages_past_their_age_take_no_place_in_a_page() {
     let age = std::time::Duration::from_millis(400);
     let young = Options { history_age: age, ..Options::default() };

@@ -1,7 +1,7 @@
 //! Lines from an edge over the loopback.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -34,7 +34,7 @@ impl Fixture {
         let nodes = Nodes::load(&node(&temporary.folder, &ca, "origin.one.linecast")).unwrap();
         let edge = Nodes::load(&node(&temporary.folder, &ca, "edge.bj.linecast")).unwrap();
         let (any, budget) = (SocketAddr::from(([127, 0, 0, 1], 0)), BudgetFactory::default());
-        let endpoint = line::answering(any, &nodes, &[Role::Edge], budget.clone()).unwrap();
+        let endpoint = line::answering(any, &nodes, &[Role::Edge], budget).unwrap();
         let edge = line::calling(any, &edge, Role::Origin, budget).unwrap();
         let address = endpoint.local_addr().unwrap();
         let shutdown = Shutdown::new();
@@ -67,7 +67,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn node(folder: &PathBuf, ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> NodeFiles {
+fn node(folder: &Path, ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> NodeFiles {
     let write = |ending: &str, text: String| {
         let path = folder.join(format!("{name}.{ending}"));
         std::fs::write(&path, text).unwrap();

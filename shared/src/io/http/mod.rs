@@ -18,12 +18,11 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
-use subtle::ConstantTimeEq;
 
 pub use hyper::StatusCode;
 pub use limits::Limits;
 pub use query::{Query, QueryError, percent_decode};
-pub use response::{Body, Response, bytes, empty, error, event_stream, json, stream, text};
+pub use response::{Body, Response, bytes, empty, error, json, stream, text};
 pub use server::{Metrics, Server};
 
 /// A request with its whole body.
@@ -49,11 +48,6 @@ impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
-}
-
-/// Compares in a time that depends on the lengths alone, for anything a stranger may guess at.
-pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
-    a.ct_eq(b).into()
 }
 
 #[cfg(test)]

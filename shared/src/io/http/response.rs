@@ -9,7 +9,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
 use hyper::body::Frame;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -57,17 +57,6 @@ pub fn empty(status: StatusCode) -> Response {
 /// a slow peer cannot take, its sender has to deal with.
 pub fn stream(content_type: &'static str, pieces: mpsc::Receiver<Bytes>) -> Response {
     respond(StatusCode::OK, content_type, Pieces(pieces).boxed_unsync())
-}
-
-/// Server-sent events; each piece is one or more whole events, blank line included. The sender
-/// should end with the service's shutdown, or it is cut off after the drain deadline.
-pub fn event_stream(events: mpsc::Receiver<Bytes>) -> Response {
-    let mut response = stream("text/event-stream", events);
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Tells nginx not to hold events back.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: Body) -> Response {

@@ -272,7 +272,7 @@ async fn events_arrive_as_they_are_sent() {
     let receiver = std::sync::Mutex::new(Some(receiver));
     let server = Running::start(Limits::default(), move |_| {
         let receiver = receiver.lock().unwrap().take().unwrap();
-        async move { event_stream(receiver) }
+        async move { stream("text/event-stream", receiver) }
     })
     .await;
     let mut stream = server.connect().await;
