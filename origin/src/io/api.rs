@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::Method as HttpMethod;
 use hyper::header::AUTHORIZATION;
+use hyper::{HeaderMap, Method as HttpMethod};
 use serde::Serialize;
 use shared::config::Secret;
-use shared::io::http::{Request, Response, StatusCode, bytes, empty, error, json, text};
+use shared::io::http::{
+    Parts, Query, Request, Response, StatusCode, bytes, empty, error, json, text,
+};
 use shared::message::{ClientInfo, Position};
 use shared::ring::Weigh;
 
@@ -34,24 +36,48 @@ pub(super) struct Api {
 type Answer = Result<reply::Result, ApiError>;
 
 impl Api {
+    /// Answers requests of which the head shows that they are not for us or not allowed.
+    pub(super) fn refuse(
+        &self,
+        method: &HttpMethod,
+        path: &str,
+        query: &Query,
+        headers: &HeaderMap,
+    ) -> Option<Response> {
+        if is_goim(path) {
+            if let Err(fault) = goim::read(method == HttpMethod::POST, path, query) {
+                return Some(faulty(fault));
+            }
+            if !self.access.goim_open && !admits(&self.access.keys, headers, query) {
+                let why = "an API key is required: X-API-Key or api_key";
+                return Some(enveloped(StatusCode::UNAUTHORIZED, goim::UNAUTHORISED, why));
+            }
+            return None;
+        }
+        let rest = path.strip_prefix("/api");
+        if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Some(error(StatusCode::NOT_FOUND, "no such path"));
+        }
+        if method != HttpMethod::POST {
+            return Some(empty(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        if !self.access.api_open && !admits(&self.access.keys, headers, query) {
+            return Some(empty(StatusCode::UNAUTHORIZED));
+        }
+        None
+    }
+
     /// Answers any request.
     pub(super) async fn answer(&self, request: Request) -> Response {
-        let path = request.path.as_str();
-        if path == "/goim" || path.starts_with("/goim/") {
+        let Request { method, path, query, headers, .. } = &request;
+        // Its head was looked at before its body came; whoever calls this has no more rights.
+        if let Some(refused) = self.refuse(method, path, query, headers) {
+            return refused;
+        }
+        if is_goim(path) {
             return self.answer_goim(&request).await;
         }
-        let method = match path.strip_prefix("/api") {
-            Some("") => "",
-            Some(rest) if rest.starts_with('/') => rest.trim_matches('/'),
-            Some(_) | None => return error(StatusCode::NOT_FOUND, "no such path"),
-        };
-        if request.method != HttpMethod::POST {
-            return empty(StatusCode::METHOD_NOT_ALLOWED);
-        }
-        if !self.access.api_open && !admits(&self.access.keys, &request) {
-            return empty(StatusCode::UNAUTHORIZED);
-        }
-        match method {
+        match path.strip_prefix("/api").unwrap_or("").trim_matches('/') {
             "" => self.answer_legacy(&request).await,
             "batch" => self.answer_batch(&request).await,
             name => match Method::parse(name) {
@@ -279,17 +305,8 @@ impl Api {
         let is_post = request.method == HttpMethod::POST;
         let call = match goim::read(is_post, &request.path, &request.query) {
             Ok(call) => call,
-            Err(GoimError::Path) => return error(StatusCode::NOT_FOUND, "no such path"),
-            Err(GoimError::Method) => return empty(StatusCode::METHOD_NOT_ALLOWED),
-            Err(GoimError::Bind(why)) => {
-                return enveloped(StatusCode::BAD_REQUEST, goim::REQUEST, why);
-            }
-            Err(GoimError::Request(why)) => return enveloped(StatusCode::OK, goim::REQUEST, why),
+            Err(fault) => return faulty(fault),
         };
-        if !self.access.goim_open && !admits(&self.access.keys, request) {
-            let why = "an API key is required: X-API-Key or api_key";
-            return enveloped(StatusCode::UNAUTHORIZED, goim::UNAUTHORISED, why);
-        }
         self.origin.metrics().requested("goim");
         match call {
             goim::Call::Push { channels, operation, speed } => {
@@ -355,11 +372,30 @@ pub(super) async fn serve(
     shutdown: shared::io::shutdown::Shutdown,
 ) {
     let api = Arc::new(api);
+    let refuse = {
+        let api = Arc::clone(&api);
+        move |head: &Parts, query: &Query| {
+            api.refuse(&head.method, head.uri.path(), query, &head.headers)
+        }
+    };
     let handler = move |request| {
         let api = Arc::clone(&api);
         async move { api.answer(request).await }
     };
-    server.serve(listener, shutdown, handler).await;
+    server.serve_admitted(listener, shutdown, refuse, handler).await;
+}
+
+fn is_goim(path: &str) -> bool {
+    path == "/goim" || path.starts_with("/goim/")
+}
+
+fn faulty(fault: GoimError) -> Response {
+    match fault {
+        GoimError::Path => error(StatusCode::NOT_FOUND, "no such path"),
+        GoimError::Method => empty(StatusCode::METHOD_NOT_ALLOWED),
+        GoimError::Bind(why) => enveloped(StatusCode::BAD_REQUEST, goim::REQUEST, why),
+        GoimError::Request(why) => enveloped(StatusCode::OK, goim::REQUEST, why),
+    }
 }
 
 fn placed(outcome: Result<Published, Refusal>, is_shown: bool) -> Result<Place, ApiError> {
@@ -369,17 +405,16 @@ fn placed(outcome: Result<Published, Refusal>, is_shown: bool) -> Result<Place, 
 
 /// Whether a request carries one of the keys: in its own header, in `Authorization` where that
 /// header is absent, or in the query. Every key is compared, so that time tells nothing.
-fn admits(keys: &[Secret], request: &Request) -> bool {
-    let header = request.header("x-api-key");
-    let authorization = request
-        .headers
+fn admits(keys: &[Secret], headers: &HeaderMap, query: &Query) -> bool {
+    let header = headers.get("x-api-key").and_then(|value| value.to_str().ok());
+    let authorization = headers
         .get(AUTHORIZATION)
         .filter(|_| header.is_none())
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("apikey"))
         .map(|(_, key)| key.trim());
-    let presented = [header, authorization, request.query.get("api_key")];
+    let presented = [header, authorization, query.get("api_key")];
     let mut is_admitted = false;
     for presented in presented.into_iter().flatten() {
         for key in keys {

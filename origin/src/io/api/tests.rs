@@ -1,8 +1,6 @@
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::HeaderMap;
 use serde_json::{Value, json};
-use shared::io::http::Query;
 use shared::namespace::{Namespaces, Options};
 use shared::wire::control;
 

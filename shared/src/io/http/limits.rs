@@ -24,6 +24,8 @@ pub struct Limits {
     pub body_deadline: Duration,
     /// Request body.
     pub body_bytes_max: ByteSize,
+    /// Request bodies over all connections, until they are answered.
+    pub bodies_bytes_max: ByteSize,
     /// A connection without a request.
     pub idle_deadline: Duration,
     /// A response that waits for the peer without being able to write a byte.
@@ -42,6 +44,7 @@ impl Default for Limits {
             head_bytes_max: ByteSize::kib(16),
             body_deadline: Duration::from_secs(10),
             body_bytes_max: ByteSize::mib(1),
+            bodies_bytes_max: ByteSize::mib(256),
             idle_deadline: Duration::from_secs(90),
             write_deadline: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(5),
@@ -57,7 +60,7 @@ impl Limits {
     pub fn read(reader: &mut Reader, section: &str, defaults: Self) -> Self {
         let key = |name: &str| format!("{section}.{name}");
         let deadline = Duration::from_millis(1)..=Duration::from_secs(3600);
-        Self {
+        let limits = Self {
             connections_max: reader.ranged(
                 &key("connections_max"),
                 defaults.connections_max,
@@ -99,6 +102,12 @@ impl Limits {
                 ByteSize(0)..=ByteSize::mib(1024),
                 "Size of a request's body.",
             ),
+            bodies_bytes_max: reader.ranged(
+                &key("bodies_bytes_max"),
+                defaults.bodies_bytes_max,
+                ByteSize(0)..=ByteSize::mib(1 << 20),
+                "Size of request bodies over all connections; beyond it answers have status 503.",
+            ),
             idle_deadline: reader.ranged(
                 &key("idle_deadline"),
                 defaults.idle_deadline,
@@ -117,6 +126,10 @@ impl Limits {
                 Duration::ZERO..=Duration::from_secs(3600),
                 "How long requests being served may take to end at shutdown.",
             ),
+        };
+        if limits.bodies_bytes_max < limits.body_bytes_max {
+            reader.fault(&key("bodies_bytes_max"), "must be at least body_bytes_max");
         }
+        limits
     }
 }

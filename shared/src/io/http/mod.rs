@@ -20,6 +20,7 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method};
 
 pub use hyper::StatusCode;
+pub use hyper::http::request::Parts;
 pub use limits::Limits;
 pub use query::{Query, QueryError, percent_decode};
 pub use response::{Body, Response, bytes, empty, error, json, stream, text};

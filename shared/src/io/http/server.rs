@@ -6,12 +6,14 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request as HyperRequest, Response as HyperResponse, StatusCode};
@@ -100,9 +102,26 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
+        self.serve_admitted(listener, shutdown, |_: &Parts, _: &Query| None, handler).await;
+    }
+
+    /// The same where `refuse` looks at each head first and may answer in the handler's place,
+    /// before a byte of the body is taken.
+    pub async fn serve_admitted<R, H, F>(
+        self,
+        listener: TcpListener,
+        shutdown: Shutdown,
+        refuse: R,
+        handler: H,
+    ) where
+        R: Fn(&Parts, &Query) -> Option<Response> + Send + Sync + 'static,
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
+    {
         let drain_deadline = self.limits.drain_deadline;
         let acceptor = self.tls.clone().map(TlsAcceptor::from);
-        let handler = Arc::new(handler);
+        let service = Arc::new((refuse, handler));
+        let bodies = Arc::<AtomicUsize>::default();
         let mut open = Connections::new(self.limits.clone(), self.metrics.clone());
         loop {
             let (stream, peer) = tokio::select! {
@@ -126,7 +145,8 @@ impl Server {
                     limits: self.limits.clone(),
                     metrics: self.metrics.clone(),
                     shutdown: shutdown.clone(),
-                    handler: Arc::clone(&handler),
+                    service: Arc::clone(&service),
+                    bodies: Arc::clone(&bodies),
                     peer,
                 };
                 open.start(bucket, connection.run(stream, acceptor.clone()));
@@ -228,16 +248,20 @@ impl Drop for Connections {
 }
 
 /// One connection with everything its task needs.
-struct Connection<H> {
+struct Connection<R, H> {
     limits: Limits,
     metrics: Metrics,
     shutdown: Shutdown,
-    handler: Arc<H>,
+    /// Who refuses requests, and who answers them.
+    service: Arc<(R, H)>,
+    /// Bytes of the bodies of all connections.
+    bodies: Arc<AtomicUsize>,
     peer: SocketAddr,
 }
 
-impl<H, F> Connection<H>
+impl<R, H, F> Connection<R, H>
 where
+    R: Fn(&Parts, &Query) -> Option<Response> + Send + Sync + 'static,
     H: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -313,9 +337,15 @@ where
             Ok(query) => query,
             Err(error) => return response::error(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        match self.collect(body).await {
+        let (refuse, handler) = &*self.service;
+        if let Some(refused) = refuse(&head, &query) {
+            return if body.is_end_stream() { refused } else { closing(refused) };
+        }
+        // Lasts as long as the handler has the body.
+        let mut share = Share { of: Arc::clone(&self.bodies), bytes: 0 };
+        match self.collect(body, &mut share).await {
             Ok(body) => {
-                (self.handler)(Request {
+                handler(Request {
                     method: head.method,
                     path: head.uri.path().to_owned(),
                     query,
@@ -325,16 +355,16 @@ where
                 })
                 .await
             }
-            Err((status, message)) => {
-                // The rest of the body is not worth reading.
-                let mut response = response::error(status, message);
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                response
-            }
+            Err((status, message)) => closing(response::error(status, message)),
         }
     }
 
-    async fn collect(&self, body: Incoming) -> Result<Bytes, (StatusCode, &'static str)> {
+    /// Collects a body within its bound, and all bodies within theirs.
+    async fn collect(
+        &self,
+        body: Incoming,
+        share: &mut Share,
+    ) -> Result<Bytes, (StatusCode, &'static str)> {
         const TOO_LARGE: (StatusCode, &str) =
             (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this listener allows");
         let bytes_max = self.limits.body_bytes_max.bytes();
@@ -342,12 +372,49 @@ where
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(TOO_LARGE);
         }
-        let collected = Limited::new(body, bytes_max).collect();
-        match tokio::time::timeout(self.limits.body_deadline, collected).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(TOO_LARGE),
-            Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body is incomplete")),
-            Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
-        }
+        let collected = async {
+            let (mut body, mut bytes) = (Limited::new(body, bytes_max), BytesMut::new());
+            while let Some(frame) = body.frame().await {
+                let data = match frame {
+                    Ok(frame) => frame.into_data().unwrap_or_default(),
+                    Err(error) if error.is::<LengthLimitError>() => return Err(TOO_LARGE),
+                    Err(_) => return Err((StatusCode::BAD_REQUEST, "the body is incomplete")),
+                };
+                if share.grow(data.len()) > self.limits.bodies_bytes_max.bytes() {
+                    return Err((StatusCode::SERVICE_UNAVAILABLE, "too many bodies at once"));
+                }
+                bytes.extend_from_slice(&data);
+            }
+            Ok(bytes.freeze())
+        };
+        let overdue = (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+        let collected = tokio::time::timeout(self.limits.body_deadline, collected).await;
+        collected.unwrap_or(Err(overdue))
+    }
+}
+
+/// An answer before the end of a body, the rest of which is not worth reading.
+fn closing(mut response: Response) -> Response {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// What one request takes of the bytes of all bodies.
+struct Share {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes more; answers what all have taken.
+    fn grow(&mut self, bytes: usize) -> usize {
+        self.bytes += bytes;
+        self.of.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -185,6 +185,48 @@ async fn a_chunked_body_is_refused_where_it_passes_the_bound() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_refused_costs_no_body() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let refuse = |head: &Parts, _: &Query| {
+        (head.uri.path() == "/no").then(|| empty(StatusCode::UNAUTHORIZED))
+    };
+    let shutdown = Shutdown::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Server::default().serve_admitted(listener, shutdown.clone(), refuse, echo));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /no HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
+    let kept = read_until(&mut stream, "\r\n\r\n").await;
+    assert!(kept.starts_with("HTTP/1.1 401 ") && !kept.contains("close"), "{kept}");
+    // Of this body nothing is ever sent.
+    let post = b"POST /no HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n";
+    stream.write_all(post).await.unwrap();
+    let closed = rest_of(&mut stream).await;
+    assert!(closed.starts_with("HTTP/1.1 401 ") && closed.contains("close"), "{closed}");
+    shutdown.trigger();
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_over_all_connections() {
+    let bodies_bytes_max = ByteSize(10);
+    let server = Running::start(Limits { bodies_bytes_max, ..Limits::default() }, echo).await;
+    let post = b"POST /a HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: 7\r\n\r\n";
+    let mut slow = server.connect().await;
+    slow.write_all(&[&post[..], b"123456"].concat()).await.unwrap();
+    let mut answers = Vec::new();
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < PATIENCE && answers.last() != Some(&503) {
+        let answer = server.say(&[&post[..], b"1234567"].concat()).await;
+        answers.push(answer[9..12].parse().unwrap());
+    }
+    assert_eq!(answers.last(), Some(&503));
+    slow.write_all(b"7").await.unwrap();
+    assert!(rest_of(&mut slow).await.starts_with("HTTP/1.1 200 "));
+    let answer = server.say(&[&post[..], b"1234567"].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
 async fn a_slow_body_is_refused() {
     let limits = Limits { body_deadline: SHORT, ..Limits::default() };
     let server = Running::start(limits, echo).await;
