@@ -3,14 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::requests::{
-    BroadcastRequest, ChannelRequest, ChannelsRequest, DisconnectRequest, Empty, HistoryRequest,
-    PublishRequest, RefreshRequest, SubscribeRequest, UnsubscribeRequest, nullable,
-};
+use super::requests::nullable;
 use super::{BodyError, Call, Method, parse, read};
 use crate::api::reply::ApiError;
 use crate::limits::API_COMMANDS_MAX;
@@ -87,7 +84,13 @@ impl<'de> Deserialize<'de> for Command {
                 let mut item = (None, Err(ApiError::METHOD_NOT_FOUND));
                 while let Some(name) = fields.next_key::<Cow<'de, str>>()? {
                     let found = match Method::parse(&name) {
-                        Some(method) => method.next_call(&mut fields)?.map(|call| (method, call)),
+                        Some(method) => match fields.next_value::<Option<&RawValue>>()? {
+                            Some(asked) => {
+                                let call = read(method, asked.get().as_bytes());
+                                Some((method, call.map_err(Error::custom)?))
+                            }
+                            None => None,
+                        },
                         None => {
                             fields.next_value::<IgnoredAny>()?;
                             None
@@ -102,44 +105,6 @@ impl<'de> Deserialize<'de> for Command {
         }
 
         from.deserialize_any(Fields)
-    }
-}
-
-impl Method {
-    /// Reads what is asked from the value of a field; `None` for `null`.
-    fn next_call<'de, A: MapAccess<'de>>(
-        self,
-        fields: &mut A,
-    ) -> Result<Option<Result<Call, ApiError>>, A::Error> {
-        fn next<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-            fields: &mut A,
-            call: impl FnOnce(T) -> Result<Call, ApiError>,
-        ) -> Result<Option<Result<Call, ApiError>>, A::Error> {
-            Ok(fields.next_value::<Option<T>>()?.map(call))
-        }
-        match self {
-            Self::Publish => next(fields, PublishRequest::call),
-            Self::Broadcast => next(fields, BroadcastRequest::call),
-            Self::Unsubscribe => next(fields, UnsubscribeRequest::call),
-            Self::Disconnect => next(fields, DisconnectRequest::call),
-            Self::Presence => {
-                next(fields, |request: ChannelRequest| request.name().map(Call::Presence))
-            }
-            Self::PresenceStats => {
-                next(fields, |request: ChannelRequest| request.name().map(Call::PresenceStats))
-            }
-            Self::History => next(fields, HistoryRequest::call),
-            Self::HistoryRemove => {
-                next(fields, |request: ChannelRequest| request.name().map(Call::HistoryRemove))
-            }
-            Self::Channels => {
-                next(fields, |request: ChannelsRequest| Ok(Call::Channels(request.pattern)))
-            }
-            Self::Info => next(fields, Empty::call),
-            Self::Rpc => next(fields, Empty::rpc),
-            Self::Subscribe => next(fields, SubscribeRequest::call),
-            Self::Refresh => next(fields, RefreshRequest::call),
-        }
     }
 }
 
