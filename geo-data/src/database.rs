@@ -174,11 +174,6 @@ impl Database {
     pub fn unreadable_records(&self) -> u64 {
         self.unreadable.load(Ordering::Relaxed)
     }
-
-    /// When the database says it was built, in seconds since 1970.
-    pub fn built_at(&self) -> u64 {
-        self.reader.metadata().build_epoch
-    }
 }
 
 impl fmt::Debug for Database {
