@@ -210,9 +210,10 @@ enum Found {
 async fn inspect(folder: &Path, ledger: &Ledger) -> Found {
     let origin = match open(folder) {
         Ok(origin) => origin,
-        Err(StartError::Store(OpenError::Damaged { .. } | OpenError::Missing { .. })) => {
-            return Found::Refused;
-        }
+        // A bit of the library's mark makes another version of it.
+        Err(StartError::Store(
+            OpenError::Damaged { .. } | OpenError::Missing { .. } | OpenError::LibraryFormat { .. },
+        )) => return Found::Refused,
         Err(other) => panic!("another error: {other:?}"),
     };
     let mut found = Found::Whole;
