@@ -43,8 +43,9 @@ impl Commands {
         Self { first: 1, kept: VecDeque::new(), bytes: 0, age }
     }
 
-    /// Takes one more, if a line can carry it.
-    pub fn push(&mut self, command: Command, now: Instant) -> Result<(), Refusal> {
+    /// Takes one more, if a line can carry it, and numbers it.
+    pub fn push(&mut self, mut command: Command, now: Instant) -> Result<(), Refusal> {
+        command.number = self.end();
         let bytes = command.encoded_len();
         if bytes > COMMAND_BYTES_MAX {
             return Err(Refusal::CommandTooLarge(bytes));
@@ -109,7 +110,7 @@ mod tests {
     fn command(code: u32, bytes: usize) -> Command {
         let disconnect =
             Disconnect { code, whitelist: vec!["w".repeat(bytes)], ..Disconnect::default() };
-        Command { kind: Some(command::Kind::Disconnect(disconnect)) }
+        Command { kind: Some(command::Kind::Disconnect(disconnect)), number: 0 }
     }
 
     fn codes(commands: &Commands, cursor: &mut u64) -> Vec<u32> {

@@ -124,6 +124,9 @@ pub(super) struct Uplink {
     pool: Pool,
     hub: Hub,
     current: Option<Current>,
+    /// The upstream's process, and the last command of it that was carried out.
+    commander: u64,
+    commanded: u64,
     /// The attempt under way.
     opening: Option<u64>,
     /// Who logged in last with each key.
@@ -168,6 +171,8 @@ impl Uplink {
             nodes,
             session: seed,
             current: None,
+            commander: 0,
+            commanded: 0,
             opening: None,
             keys: HashMap::new(),
             large: Arc::new(Semaphore::new(LARGE_MAX)),
@@ -343,6 +348,9 @@ impl Uplink {
     fn take_line(&mut self, line: LineId, number: u64, call: Call, now: Instant) {
         let Call { connection, peer, up, down, welcome } = call;
         tracing::info!(line = line.0, %peer, version = welcome.version, "the line is up");
+        if std::mem::replace(&mut self.commander, welcome.session) != welcome.session {
+            self.commanded = 0;
+        }
         let namespaces = Arc::new(convert::namespaces_in(welcome.namespaces));
         self.opening = None;
         let (control, control_in) = mpsc::channel(CONTROL_QUEUE);
@@ -371,7 +379,9 @@ impl Uplink {
         match kind {
             down::Kind::Welcome(_) => {}
             down::Kind::Totals(totals) => self.hub.handle_totals(totals),
+            down::Kind::Command(command) if command.number <= self.commanded => {} // told again
             down::Kind::Command(command) => {
+                self.commanded = command.number;
                 let command = Arc::new(command);
                 for shard in &self.shards {
                     let _ = shard.send(ToShard::Command(Arc::clone(&command))).await;

@@ -76,6 +76,7 @@ async fn serve_line(origin: &Origin, nodes: Nodes, answered: Answered) -> LineEr
         node: nodes.name().name,
         namespaces: convert::namespaces_out(origin.namespaces()),
         version: env!("CARGO_PKG_VERSION").into(),
+        session: origin.session(),
     };
     if let Err(error) = down.send(&Down { kind: Some(down::Kind::Welcome(welcome)) }).await {
         return error;

@@ -87,6 +87,7 @@ pub struct Origin {
 }
 
 pub(super) struct Shared {
+    session: u64,
     pub(super) store: Store,
     pub(super) channels: Arc<Channels>,
     pub(super) namespaces: Arc<Namespaces>,
@@ -117,6 +118,7 @@ impl Origin {
         let (work, thread) = writer.start().map_err(StartError::Thread)?;
         let namespaces = Arc::new(settings.namespaces);
         let shared = Shared {
+            session: rand::random(),
             store,
             channels,
             soft: Soft::new(
@@ -161,6 +163,11 @@ impl Origin {
             return Some(Refusal::ShuttingDown);
         }
         self.shared.health.refusal()
+    }
+
+    /// Names this process among all that were and will be.
+    pub fn session(&self) -> u64 {
+        self.shared.session
     }
 
     /// Every namespace there is.

@@ -84,7 +84,7 @@ impl Origin {
 
     /// Sends a command to every edge, those included whose lines are away for a moment.
     pub fn command(&self, command: control::command::Kind) -> Result<(), Refusal> {
-        let command = control::Command { kind: Some(command) };
+        let command = control::Command { kind: Some(command), number: 0 };
         self.shared.soft.commands().push(command, Instant::now())?;
         self.shared.soft.commanded.send_replace(());
         Ok(())

@@ -93,6 +93,7 @@ async fn kicked(call: &mut line::Call) -> u32 {
             let message = call.down.receive().await.unwrap().unwrap();
             if let Some(down::Kind::Command(Command {
                 kind: Some(command::Kind::Disconnect(kick)),
+                ..
             })) = message.kind
             {
                 return kick.code;

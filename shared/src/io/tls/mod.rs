@@ -1,6 +1,6 @@
 //! TLS towards clients and mutual TLS between nodes, with certificates that reload.
 //!
-//! 1. A configuration is built once around what [`files`] last read successfully: a new
+//! 1. A configuration is built once around what `files.rs` last read successfully: a new
 //!    certificate, CA or revocation list counts from the next handshake on, and a broken file
 //!    changes nothing but the log and a metric.
 //! 2. Between nodes a certificate names a [`NodeName`]: `edge.bj-telecom.linecast`. Each side
