@@ -105,6 +105,11 @@ pub enum Blame {
     Network,
 }
 
+/// Whether a back end's order to disconnect leaves a client alone.
+pub fn is_spared(order: &control::Disconnect, client: &str) -> bool {
+    order.whitelist.iter().any(|spared| spared == client)
+}
+
 /// What a session is told of an ask.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {

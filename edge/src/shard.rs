@@ -256,11 +256,6 @@ impl Shard {
             .collect()
     }
 
-    /// Who a connection is.
-    pub fn identity(&self, id: ConnectionId) -> Option<&Identity> {
-        self.client(id).map(|client| &client.identity)
-    }
-
     /// The operations a connection accepts in filtered rooms; `None` is all.
     pub fn accepted(&self, id: ConnectionId) -> Option<&BTreeSet<i32>> {
         self.client(id)?.accepted.as_ref()

@@ -146,25 +146,17 @@ impl Connection {
         if pending == 0 && !self.blocked && !unfinished {
             return true;
         }
-        match self.try_flush() {
-            Ok(true) => {
-                self.blocked = false;
-                self.stalled = None;
-                if let Stage::Ending { finished: finished @ false, .. } = &mut self.stage {
-                    *finished = true;
-                    self.socket.finish();
-                }
-                true
-            }
-            Ok(false) => {
-                self.block(now);
-                false
-            }
-            Err(_) => {
-                self.die(Blame::Network);
-                false
-            }
+        let flushed = self.try_flush();
+        if !self.settle(flushed, now) {
+            return false;
         }
+        self.blocked = false;
+        self.stalled = None;
+        if let Stage::Ending { finished: finished @ false, .. } = &mut self.stage {
+            *finished = true;
+            self.socket.finish();
+        }
+        true
     }
 
     /// Offers segments of a room; the front of [`Connection`]'s own bytes goes first.
@@ -270,17 +262,18 @@ impl Connection {
 
     /// Under TLS, records may be pending although every byte was taken.
     pub(super) fn flush_socket(&mut self, now: Instant) -> bool {
-        match self.socket.flush() {
-            Ok(true) => true,
-            Ok(false) => {
-                self.block(now);
-                false
-            }
-            Err(_) => {
-                self.die(Blame::Network);
-                false
-            }
+        let flushed = self.socket.flush();
+        self.settle(flushed, now)
+    }
+
+    /// Draws the consequences of a flush: whether all was taken.
+    fn settle(&mut self, flushed: io::Result<bool>, now: Instant) -> bool {
+        match flushed {
+            Ok(true) => return true,
+            Ok(false) => self.block(now),
+            Err(_) => self.die(Blame::Network),
         }
+        false
     }
 
     fn block(&mut self, now: Instant) {

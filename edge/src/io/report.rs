@@ -4,9 +4,10 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
+use shared::io::clock::unix_ms;
 use shared::io::line::{self, Call};
 use shared::io::shutdown::Shutdown;
 use shared::wire::PROTOCOL_VERSION;
@@ -174,11 +175,6 @@ fn cpu_time() -> Duration {
     let ticks = after_name.split_whitespace().skip(11).take(2);
     let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// How often an edge reports.

@@ -11,11 +11,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rustls::ServerConfig;
 use shared::address;
+use shared::io::clock::unix_ms;
 use shared::namespace::Namespaces;
 use shared::wire::control::{Command, command};
 use tokio::net::TcpStream;
@@ -318,12 +319,6 @@ impl World {
         };
         let Some(target) = target else { return };
         for id in self.shard.matching(target) {
-            if let command::Kind::Disconnect(disconnect) = kind
-                && let Some(identity) = self.shard.identity(id)
-                && disconnect.whitelist.contains(&identity.client)
-            {
-                continue;
-            }
             self.with_protocol(id, |protocol, cx, out| protocol.handle_command(kind, cx, out));
         }
     }
@@ -529,11 +524,6 @@ fn too_many() -> Close {
 /// A connection's name, unique in the network.
 pub(super) fn client_id() -> String {
     uuid::Uuid::new_v4().to_string()
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Reads and writes of one connection in a row before others get their turn.

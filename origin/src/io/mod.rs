@@ -19,10 +19,3 @@ pub mod store;
 mod sweep;
 mod witness;
 mod writer;
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
-    // A clock before 1970 is as good as none.
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}

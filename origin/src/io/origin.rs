@@ -17,7 +17,6 @@ use tokio::sync::{Semaphore, oneshot};
 use super::channels::{Channel, Channels, Read};
 use super::hook::{HookConfig, Hooks};
 use super::metrics::Metrics;
-use super::now_ms;
 use super::soft::Soft;
 use super::store::{OpenError, Place, ReadError, Store};
 use super::writer::{Health, Outcomes, Submission, Work, Writer};
@@ -25,6 +24,7 @@ use crate::commands::Commands;
 use crate::edges::Edges;
 use crate::limits::{PENDING_KIB_MAX, RING_BYTES_MAX};
 use crate::publish::{Draft, Publish, Published, Refusal, admit};
+use shared::io::clock::unix_ms;
 
 /// What an origin is opened with.
 #[derive(Clone, Debug)]
@@ -249,7 +249,7 @@ impl Origin {
     /// The channel, loaded from the store if it is not in memory.
     pub async fn channel(&self, name: &ChannelName) -> Result<Arc<Channel>, Refusal> {
         let shared = &self.shared;
-        let now_ms = now_ms();
+        let now_ms = unix_ms();
         if let Some(channel) = shared.channels.get(name, now_ms) {
             return Ok(channel);
         }
@@ -325,7 +325,7 @@ impl Origin {
             return Err(Refusal::NotAvailable("history"));
         }
         loop {
-            let now_ms = now_ms();
+            let now_ms = unix_ms();
             let (position, first) = {
                 let mut state = channel.lock();
                 state.expire(now_ms);

@@ -7,13 +7,13 @@ use shared::channel::ChannelName;
 use shared::wire::control;
 use tokio::sync::watch;
 
-use super::now_ms;
 use super::origin::Origin;
 use crate::commands::{Commands, Lagged};
 use crate::edges::Edges;
 use crate::online::Changed;
 use crate::presence::Change;
 use crate::publish::Refusal;
+use shared::io::clock::unix_ms;
 
 /// The soft state of an origin.
 pub(super) struct Soft {
@@ -133,7 +133,7 @@ impl Origin {
 
     /// The channel, if it is in memory; only then can anybody watch it.
     fn loaded(&self, name: &ChannelName) -> Option<Arc<super::channels::Channel>> {
-        self.shared.channels.get(name, now_ms())
+        self.shared.channels.get(name, unix_ms())
     }
 }
 

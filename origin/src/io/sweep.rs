@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use shared::io::shutdown::Shutdown;
 
-use super::now_ms;
 use super::origin::Origin;
 use super::writer::Work;
 use crate::limits::KEPT_AT_LEAST;
 use crate::log::key;
+use shared::io::clock::unix_ms;
 
 /// When things are swept.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ impl Origin {
                 () = shutdown.triggered() => return,
                 () = tokio::time::sleep(ROUND) => {}
             }
-            self.shared.channels.evict(now_ms(), millis(IDLE));
+            self.shared.channels.evict(unix_ms(), millis(IDLE));
             self.sweep_loaded();
             after = self.walk_store(after, pace).await;
         }
@@ -60,7 +60,7 @@ impl Origin {
             }
             Err(_) => return None,
         };
-        let now_ms = now_ms();
+        let now_ms = unix_ms();
         let mut forgotten = Vec::new();
         let last = (metas.len() == METAS_AT_ONCE).then(|| metas.last().map(|(key, _)| key.clone()));
         for (name, meta) in metas {
@@ -131,7 +131,7 @@ mod tests {
 
         // With messages left it is kept.
         let pace = Pace { meta_age: Duration::ZERO };
-        origin.shared.channels.evict(now_ms(), 0);
+        origin.shared.channels.evict(unix_ms(), 0);
         assert!(!origin.shared.channels.contains(&name));
         origin.walk_store(None, pace).await;
         settle(origin).await;
@@ -145,7 +145,7 @@ mod tests {
         origin.walk_store(None, pace).await;
         settle(origin).await;
         assert_eq!(position().await, first);
-        origin.shared.channels.evict(now_ms(), 0);
+        origin.shared.channels.evict(unix_ms(), 0);
         origin.walk_store(None, pace).await;
         settle(origin).await;
         let second = position().await;

@@ -24,7 +24,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::channels::{Channel, Channels};
 use super::metrics::Metrics;
-use super::now_ms;
 use super::store::{Progress, Store};
 use super::witness::{WitnessFile, boot};
 use crate::channel::{Admission, KeysAt, Removal, Run, run_of};
@@ -35,6 +34,7 @@ use crate::log::key;
 use crate::log::record::{Head, KeyHash, Mark, encode_keys, encode_run};
 use crate::log::witness::Witness;
 use crate::publish::{Draft, Published, Refusal};
+use shared::io::clock::unix_ms;
 
 /// What publishers are told of what they handed in, in their order.
 pub(super) type Outcomes = Vec<Result<Published, Refusal>>;
@@ -212,7 +212,7 @@ impl Writer {
 
     fn publish(&mut self, group: Vec<Submission>) {
         let started = Instant::now();
-        let now_ms = now_ms();
+        let now_ms = unix_ms();
         let refusal = self.health.refusal();
         let mut gathered: Vec<Gathered> = Vec::new();
         let mut index_of: HashMap<*const Channel, usize> = HashMap::new();
@@ -333,7 +333,7 @@ impl Writer {
         let space = &self.store.space;
         let name = channel.name();
         let mut state = channel.lock();
-        let now_ms = written_ms.unwrap_or_else(now_ms);
+        let now_ms = written_ms.unwrap_or_else(unix_ms);
         state.expire(now_ms);
         let removals = state.take_removals(now_ms, removals_max);
         for removal in &removals {
@@ -367,7 +367,7 @@ impl Writer {
         if self.health.failed.get().is_some() {
             return;
         }
-        let now_ms = now_ms();
+        let now_ms = unix_ms();
         let mut batch = self.store.database.batch();
         for channel in channels {
             {

@@ -5,6 +5,7 @@
 )]
 
 pub mod admin;
+pub mod clock;
 pub mod http;
 pub mod line;
 pub mod service;

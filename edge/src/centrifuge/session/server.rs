@@ -10,7 +10,7 @@ use super::subscription::{Cause, Plan, Side, Wanted};
 use super::{Phase, Session};
 use crate::centrifuge::codes::{Disconnect, Removal};
 use crate::centrifuge::protocol::Push;
-use crate::session::{Context, Output, Recover};
+use crate::session::{Context, Output, Recover, is_spared};
 use crate::token::Grant;
 
 impl Session {
@@ -26,7 +26,7 @@ impl Session {
         }
         match command {
             control::command::Kind::Disconnect(order) => {
-                if !order.whitelist.iter().any(|client| **client == *self.client) {
+                if !is_spared(order, &self.client) {
                     let (code, reason) = (order.code, order.reason.clone());
                     self.end(Disconnect::Ordered { code, reason }, output);
                 }

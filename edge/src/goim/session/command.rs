@@ -13,7 +13,7 @@ use shared::wire::control::command;
 use super::{Blame, Pending, Refusal, Session, Stage, Work};
 use crate::goim::frame::Head;
 use crate::goim::operation;
-use crate::session::{Context, Output};
+use crate::session::{Context, Output, is_spared};
 
 impl Session {
     /// A back end's command that is aimed at this connection.
@@ -27,6 +27,7 @@ impl Session {
             return;
         }
         match command {
+            command::Kind::Disconnect(order) if is_spared(order, &self.client) => {}
             command::Kind::Disconnect(order) => {
                 let code = u16::try_from(order.code).unwrap_or(DISCONNECTED);
                 self.end(code, &order.reason, Blame::Us, output);

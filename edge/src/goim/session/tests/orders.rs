@@ -106,6 +106,15 @@ fn a_back_end_ends_it() {
 }
 
 #[test]
+fn a_back_end_spares_whom_it_lists() {
+    let mut world = World::tcp();
+    world.log_in(GOIM_LOGIN);
+    let whitelist = vec!["another".to_owned(), world.session.client.to_string()];
+    let order = control::Disconnect { code: 4001, whitelist, ..Default::default() };
+    assert!(world.command(command::Kind::Disconnect(order)).is_empty());
+}
+
+#[test]
 fn a_back_end_moves_the_expiry() {
     let mut world = World::tcp();
     world.log_in(GOIM_LOGIN);
