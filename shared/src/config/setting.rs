@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::raw::Raw;
+use crate::line::Access;
 
 /// A type that a configured value can have.
 pub trait Setting: Clone {
@@ -131,6 +132,21 @@ impl Setting for SocketAddr {
 
     fn allowed() -> String {
         "an address and port such as 127.0.0.1:7400 or [::]:7400".to_owned()
+    }
+}
+
+impl Setting for Access {
+    fn parse(raw: &Raw) -> Result<Self, String> {
+        parse_text(raw, |text| text.parse().ok())
+    }
+
+    fn print(&self) -> Raw {
+        Raw::Text(self.to_string())
+    }
+
+    fn allowed() -> String {
+        "an address and port, and its carrier where known, such as \"203.0.113.1:7401 telecom\""
+            .to_owned()
     }
 }
 

@@ -8,9 +8,11 @@
 //! Order of calls: after every `handle_*`, drain [`Pool::poll_action`] until `None`, then sleep until
 //! [`Pool::next_deadline`] or the next event. Time never runs backwards.
 
+mod access;
 mod budget;
 mod pool;
 
+pub use access::{Access, AccessError, CARRIER_BYTES_MAX};
 pub use budget::{BITS_PER_SECOND, Budget, BudgetFactory, WINDOW_MAX, WINDOW_MIN};
 pub use pool::{
     Action, DOWN_AFTER, LineId, PAUSE_MAX, PAUSE_MIN, PING_EVERY, Pool, SUSPECT_AFTER, State,
