@@ -422,7 +422,7 @@ impl Hub {
         if channel.pull != Some(pull) || channel.consumed < PULL_CREDIT_MESSAGES / 2 {
             return None;
         }
-        Some(control::Credit { pull, messages: std::mem::take(&mut channel.consumed) })
+        Some(control::Credit { pull, messages: std::mem::take(&mut channel.consumed), until: 0 })
     }
 
     fn open_pull(&mut self, name: &ChannelName) -> Option<control::OpenPull> {

@@ -35,7 +35,12 @@ impl Reporter {
         let started_ms = unix_ms();
         let mut away = false;
         loop {
-            let hello = Hello { protocol: PROTOCOL_VERSION, node: self.name.clone(), session };
+            let hello = Hello {
+                protocol: PROTOCOL_VERSION,
+                node: self.name.clone(),
+                session,
+                ..Hello::default()
+            };
             let ended = tokio::select! {
                 () = shutdown.triggered() => return,
                 called = line::call(&endpoint, svrlist, hello) => match called {
@@ -72,7 +77,9 @@ impl Reporter {
                 ended = connection.closed() => return ended.into(),
             }
             let report = self.make(&mut meter, started_ms, false);
-            if let Err(error) = up.send(&Up { kind: Some(up::Kind::Report(report)) }).await {
+            if let Err(error) =
+                up.send(&Up { kind: Some(up::Kind::Report(report)), number: 0 }).await
+            {
                 return error;
             }
         }
@@ -82,7 +89,7 @@ impl Reporter {
     async fn say_goodbye(&self, call: Call, started_ms: u64) {
         let Call { mut up, connection, .. } = call;
         let report = self.make(&mut Meter::default(), started_ms, true);
-        if up.send(&Up { kind: Some(up::Kind::Report(report)) }).await.is_ok() {
+        if up.send(&Up { kind: Some(up::Kind::Report(report)), number: 0 }).await.is_ok() {
             let _ = tokio::time::timeout(REPORT_EVERY / 4, connection.closed()).await;
         }
         connection.close(line::CLOSE_DONE, b"the edge ends");

@@ -303,6 +303,7 @@ impl Uplink {
             protocol: PROTOCOL_VERSION,
             node: self.upstream.node.clone(),
             session: self.session,
+            ..Hello::default()
         };
         self.attempts.spawn(async move {
             let event = match line::call(&endpoint, remote, hello).await {
@@ -562,7 +563,7 @@ fn older(response: Option<response::Kind>, position: Position) -> Option<Vec<Arc
 
 async fn write_control(mut up: Sender<Up>, mut messages: mpsc::Receiver<up::Kind>) {
     while let Some(kind) = messages.recv().await {
-        if let Err(error) = up.send(&Up { kind: Some(kind) }).await {
+        if let Err(error) = up.send(&Up { kind: Some(kind), number: 0 }).await {
             tracing::debug!(error = &error as &dyn Error, "cannot write to the control stream");
             return; // the reader tells the owner
         }
@@ -577,8 +578,8 @@ async fn read_control(
 ) {
     loop {
         let event = match down.receive().await {
-            Ok(Some(Down { kind: Some(kind) })) => LineEvent::Down(kind),
-            Ok(Some(Down { kind: None })) => continue, // of a newer version
+            Ok(Some(Down { kind: Some(kind), .. })) => LineEvent::Down(kind),
+            Ok(Some(Down { kind: None, .. })) => continue, // of a newer version
             Ok(None) => LineEvent::Closed(LineError::Protocol("the control stream ended")),
             Err(error) => LineEvent::Closed(error),
         };

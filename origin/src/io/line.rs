@@ -77,8 +77,11 @@ async fn serve_line(origin: &Origin, nodes: Nodes, answered: Answered) -> LineEr
         namespaces: convert::namespaces_out(origin.namespaces()),
         version: env!("CARGO_PKG_VERSION").into(),
         session: origin.session(),
+        ..Welcome::default()
     };
-    if let Err(error) = down.send(&Down { kind: Some(down::Kind::Welcome(welcome)) }).await {
+    if let Err(error) =
+        down.send(&Down { kind: Some(down::Kind::Welcome(welcome)), number: 0 }).await
+    {
         return error;
     }
     let live = match FrameSender::open(&connection).await {
@@ -157,12 +160,12 @@ impl ControlReader {
     async fn run(mut self, mut up: Receiver<Up>) -> LineError {
         loop {
             match up.receive().await {
-                Ok(Some(Up { kind: Some(kind) })) => {
+                Ok(Some(Up { kind: Some(kind), .. })) => {
                     if let Err(error) = self.handle(kind).await {
                         return error;
                     }
                 }
-                Ok(Some(Up { kind: None })) => {} // of a newer version
+                Ok(Some(Up { kind: None, .. })) => {} // of a newer version
                 Ok(None) => return LineError::Protocol("the control stream ended"),
                 Err(error) => return error,
             }
@@ -247,7 +250,7 @@ async fn write_control(
 ) -> LineError {
     while let Some(kind) = messages.recv().await {
         let commands = u64::from(matches!(kind, down::Kind::Command(_)));
-        if let Err(error) = down.send(&Down { kind: Some(kind) }).await {
+        if let Err(error) = down.send(&Down { kind: Some(kind), number: 0 }).await {
             return error;
         }
         commands_written.fetch_add(commands, Ordering::Relaxed);

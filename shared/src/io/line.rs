@@ -144,8 +144,9 @@ pub async fn call(
         let peer = peer_name(&connection)?;
         let (send, recv) = connection.open_bi().await?;
         let (mut up, mut down) = (Sender::new(send), Receiver::new(recv));
-        up.send(&Up { kind: Some(up::Kind::Hello(hello)) }).await?;
-        let Some(Down { kind: Some(down::Kind::Welcome(welcome)) }) = down.receive().await? else {
+        up.send(&Up { kind: Some(up::Kind::Hello(hello)), number: 0 }).await?;
+        let Some(Down { kind: Some(down::Kind::Welcome(welcome)), .. }) = down.receive().await?
+        else {
             return Err(LineError::Protocol("the first answer must be a welcome"));
         };
         Ok(Call { connection, peer, up, down, welcome })
@@ -160,7 +161,7 @@ pub async fn answer(incoming: Incoming) -> Result<Answered, LineError> {
         let peer = peer_name(&connection)?;
         let (send, recv) = connection.accept_bi().await?;
         let (mut up, down) = (Receiver::<Up>::new(recv), Sender::new(send));
-        let Some(Up { kind: Some(up::Kind::Hello(hello)) }) = up.receive().await? else {
+        let Some(Up { kind: Some(up::Kind::Hello(hello)), .. }) = up.receive().await? else {
             return Err(LineError::Protocol("the first message must be a hello"));
         };
         if hello.protocol != PROTOCOL_VERSION {

@@ -10,10 +10,12 @@
 
 mod access;
 mod budget;
+mod meter;
 mod pool;
 
 pub use access::{Access, AccessError, CARRIER_BYTES_MAX};
 pub use budget::{BITS_PER_SECOND, Budget, BudgetFactory, WINDOW_MAX, WINDOW_MIN};
+pub use meter::{BEAT_IDLE, LOSS_HALF_LIFE, Meter, MeterCounts, Rtt};
 pub use pool::{
     Action, DOWN_AFTER, LineId, PAUSE_MAX, PAUSE_MIN, PING_EVERY, Pool, SUSPECT_AFTER, State,
 };

@@ -177,7 +177,7 @@ impl Frame {
         Ok(Some(frame))
     }
 
-    fn decode_rest(mut rest: &[u8]) -> Result<Self, FrameError> {
+    pub(super) fn decode_rest(mut rest: &[u8]) -> Result<Self, FrameError> {
         let kind = byte(&mut rest)?;
         let pull = number(&mut rest)?;
         match kind {
@@ -243,7 +243,7 @@ fn byte(input: &mut &[u8]) -> Result<u8, FrameError> {
     Ok(*first)
 }
 
-fn number(input: &mut &[u8]) -> Result<u64, FrameError> {
+pub(super) fn number(input: &mut &[u8]) -> Result<u64, FrameError> {
     take_varint(input)?.ok_or(FrameError::Truncated)
 }
 
@@ -260,11 +260,11 @@ fn unzigzag(number: u64) -> Result<i32, FrameError> {
     Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
 }
 
-fn varint_len(number: u64) -> usize {
+pub(super) fn varint_len(number: u64) -> usize {
     prost::encoding::encoded_len_varint(number)
 }
 
-fn put_varint(out: &mut BytesMut, number: u64) {
+pub(super) fn put_varint(out: &mut BytesMut, number: u64) {
     prost::encoding::encode_varint(number, out);
 }
 

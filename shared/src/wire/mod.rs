@@ -1,7 +1,8 @@
-//! What crosses a line: [`control`] messages in Protobuf, and live [`frame`]s laid out by hand so
+//! What crosses a line: [`control`] messages in Protobuf, [`datagram`]s, and live [`frame`]s laid out by hand so
 //! that a message's payload is shared from the log to the socket and never encoded again.
 
 pub mod convert;
+pub mod datagram;
 pub mod frame;
 
 /// Control messages, generated from `wire/control.proto`, which documents them.

@@ -86,7 +86,7 @@ impl Intake {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Welcome::default()
         };
-        answered.down.send(&Down { kind: Some(down::Kind::Welcome(welcome)) }).await?;
+        answered.down.send(&Down { kind: Some(down::Kind::Welcome(welcome)), number: 0 }).await?;
         let connection = answered.connection.clone();
         let mut distrusted = pin!(line::distrusted(&connection, &self.nodes));
         let mut refused = false;
@@ -95,14 +95,17 @@ impl Intake {
                 message = answered.up.receive() => message?,
                 error = &mut distrusted => return Err(error),
             };
-            let Some(Up { kind }) = message else { return Ok(()) };
+            let Some(Up { kind, .. }) = message else { return Ok(()) };
             match kind {
                 Some(up::Kind::Report(report)) => {
                     self.report(&report, &answered.peer.name, &mut refused);
                 }
                 Some(up::Kind::Ping(ping)) => {
                     let pong = Pong { sent_us: ping.sent_us };
-                    answered.down.send(&Down { kind: Some(down::Kind::Pong(pong)) }).await?;
+                    answered
+                        .down
+                        .send(&Down { kind: Some(down::Kind::Pong(pong)), number: 0 })
+                        .await?;
                 }
                 // What an edge says to origins; newer edges may say more.
                 Some(

@@ -92,13 +92,13 @@ impl EdgeLine {
         let nodes = Nodes::load(&pki.node(&format!("edge.{name}.linecast"))).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let endpoint = line::calling(any, &nodes, Role::Svrlist, BudgetFactory::default()).unwrap();
-        let hello = Hello { protocol: 1, node: name.to_owned(), session: 1 };
+        let hello = Hello { protocol: 1, node: name.to_owned(), session: 1, ..Hello::default() };
         let call = line::call(&endpoint, svrlist, hello).await.unwrap();
         Self { call, _endpoint: endpoint }
     }
 
     async fn report(&mut self, report: Report) {
-        self.call.up.send(&Up { kind: Some(up::Kind::Report(report)) }).await.unwrap();
+        self.call.up.send(&Up { kind: Some(up::Kind::Report(report)), number: 0 }).await.unwrap();
     }
 }
 

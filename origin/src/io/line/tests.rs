@@ -44,7 +44,8 @@ impl Fixture {
     }
 
     async fn call(&self) -> line::Call {
-        let hello = Hello { protocol: PROTOCOL_VERSION, node: "bj".into(), session: 7 };
+        let hello =
+            Hello { protocol: PROTOCOL_VERSION, node: "bj".into(), session: 7, ..Hello::default() };
         line::call(&self.edge, self.address, hello).await.unwrap()
     }
 
@@ -141,7 +142,7 @@ async fn a_pull_number_used_again_follows_its_new_channel() {
     };
     let pulls = vec![open(1, "a"), open(1, "a"), open(2, "b")];
     let open = up::Kind::Open(OpenPulls { pulls });
-    call.up.send(&Up { kind: Some(open) }).await.unwrap();
+    call.up.send(&Up { kind: Some(open), number: 0 }).await.unwrap();
     let mut live = line::FrameReceiver::accept(&call.connection).await.unwrap();
     let mut frames = Vec::new();
     while !frames.iter().any(|frame| matches!(frame, Frame::Opened { pull: 2, .. })) {
