@@ -1,21 +1,38 @@
 //! Lines: the connections between an edge and its upstream, as decisions without I/O.
 //!
-//! A [`Pool`] holds all lines to one upstream and decides which are opened, probed and given up. The
-//! shell (`io/line.rs` and the services' `io/`) carries its [`Action`]s out and tells it what
-//! happened. This is where several lines per edge plug in: the pool already speaks of lines in the
-//! plural, its [`Pool::primary`] chooses among those that are up.
+//! An edge has a [`Caller`], its upstream an [`Answerer`]: the two ends of a trunk, which is all lines
+//! between them and what those share. From the inside out:
 //!
-//! Order of calls: after every `handle_*`, drain [`Pool::poll_action`] until `None`, then sleep until
-//! [`Pool::next_deadline`] or the next event. Time never runs backwards.
+//! * [`Meter`]: what one end sees of the direction towards it of one line.
+//! * [`pool`]: the connected lines, which of them is the primary, and which carries a second copy.
+//! * [`sender`] and [`receiver`]: live messages over any line, each in order, once, and repaired.
+//! * [`Outbox`] and [`Inbox`]: control messages over any line, in order.
+//! * [`opener`]: which lines a caller tries, and when again.
+//! * [`Budget`]: how much each may carry, whatever it loses.
+//!
+//! The shells (`io/line.rs` and the services' `io/`) carry their actions out and tell them what
+//! happened; so does the simulation of the tests, in virtual time.
 
 mod access;
+mod answerer;
 mod budget;
+mod caller;
 mod meter;
-mod pool;
+pub mod opener;
+mod ordered;
+pub mod pool;
+pub mod receiver;
+pub mod sender;
+mod single;
+mod trunk;
 
 pub use access::{Access, AccessError, CARRIER_BYTES_MAX};
+pub use answerer::{Answerer, Asked};
 pub use budget::{BITS_PER_SECOND, Budget, BudgetFactory, WINDOW_MAX, WINDOW_MIN};
+pub use caller::Caller;
 pub use meter::{BEAT_IDLE, LOSS_HALF_LIFE, Meter, MeterCounts, Rtt};
-pub use pool::{
+pub use ordered::{Inbox, OUTBOX_MAX, Outbox, Overflow};
+pub use single::{
     Action, DOWN_AFTER, LineId, PAUSE_MAX, PAUSE_MIN, PING_EVERY, Pool, SUSPECT_AFTER, State,
 };
+pub use trunk::{Action as TrunkAction, Trunk, TrunkError};

@@ -1,281 +1,598 @@
-//! The pool: opens lines, probes them, gives them up and tries again.
+//! The pool: the connected lines of a trunk, what is known of each, and which carries what.
 //!
-//! Invariant: a line has at most one attempt or connection at a time, and every line that is not up
-//! has a deadline at which it is tried again.
+//! Each end chooses for the direction away from it, by what the other end tells of it in beats: the
+//! receiving end measures, the sending end obeys. A line is left at once when the other end calls it
+//! gray or silent. Between good lines the primary changes only for one that is better by a quarter
+//! and 5 ms for half a second, so equal lines do not take turns. A line that was bad is held down
+//! before it is preferred again, twice as long each time.
+//!
+//! Invariant: whenever a line is connected there is a primary.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Names a line of one pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LineId(pub u32);
+use super::meter::{BEAT_IDLE, Meter, MeterCounts, Rtt};
+use super::{Access, LineId};
+use crate::wire::datagram::{Beat, LineNote, Verdict};
 
-/// What the shell must do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Connect, then call [`Pool::handle_opened`] or [`Pool::handle_closed`].
-    Open {
-        /// The line.
-        line: LineId,
-        /// Where to.
-        remote: SocketAddr,
-    },
-    /// Send a heartbeat; whatever arrives on the line is told by [`Pool::handle_heard`].
-    Ping(LineId),
-    /// The line has been silent too long: drop its connection at once. The pool counts it as closed.
-    Abandon(LineId),
-}
+mod pairs;
+mod standing;
 
-/// Where a line stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not connected; tried again at the instant.
-    Down {
-        /// When.
-        retry_at: Instant,
-    },
-    /// A connection attempt is under way.
-    Opening,
-    /// Connected and heard of lately.
-    Up,
-    /// Connected, but silent for longer than [`SUSPECT_AFTER`].
-    Suspect,
+use pairs::Pairs;
+use standing::Standing;
+
+/// How a line can be used for what leaves here. Declared best first: this order is the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// As good as it usually is.
+    Good,
+    /// Good again, but not for long enough.
+    Held,
+    /// It loses far more than usual.
+    Gray,
+    /// It takes nothing more at the moment.
+    Full,
+    /// About to be closed.
+    Draining,
+    /// Nothing arrives at the other end.
+    Silent,
 }
 
 #[derive(Debug)]
 struct Line {
-    remote: SocketAddr,
-    state: State,
-    failures: u32,
-    heard_at: Instant,
-    ping_at: Instant,
-    rtt: Option<Duration>,
+    local: Access,
+    remote: Access,
+    meter: Meter,
+    /// Datagrams and bytes sent.
+    sent: u64,
+    bytes_out: u64,
+    bytes_in: u64,
+    /// What the other end says of the direction towards it.
+    note: LineNote,
+    /// Its last beat: when it was sent, by its clock, and when it was heard.
+    echo: Option<(u64, Instant)>,
+    /// The first beat of ours that was sent on it.
+    first_beat: u64,
+    draining: bool,
+    full: bool,
+    tier: Tier,
+    /// Expected time to deliver what is sent on it, microseconds.
+    score: f64,
 }
 
-/// All lines to one upstream.
+/// What is known of a line.
+#[derive(Clone, Debug)]
+pub struct LineStatus {
+    /// The line.
+    pub id: LineId,
+    /// The end here.
+    pub local: Access,
+    /// The other end.
+    pub remote: Access,
+    /// How it can be used.
+    pub tier: Tier,
+    /// Whether it is the primary.
+    pub primary: bool,
+    /// Round trips.
+    pub rtt: Option<Rtt>,
+    /// Share lost towards here, 0 to 1.
+    pub loss_in: f64,
+    /// Share lost towards the other end, as it says.
+    pub loss_out: f64,
+    /// Of the direction towards here.
+    pub counts: MeterCounts,
+    /// Of the one-way delay towards here.
+    pub jitter: Duration,
+    /// How far that delay stands above its least of the last minute.
+    pub delay_rise: Duration,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Bytes of datagrams sent.
+    pub bytes_out: u64,
+    /// Bytes of datagrams received.
+    pub bytes_in: u64,
+}
+
+/// The primary changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// The line that was left, unless it is closed.
+    pub from: Option<LineId>,
+    /// The line that is used now.
+    pub to: LineId,
+    /// What was wrong with the line that was left; good: it was merely worse.
+    pub why: Tier,
+}
+
+/// The connected lines of one end of a trunk.
 #[derive(Debug)]
 pub struct Pool {
     lines: BTreeMap<LineId, Line>,
-    actions: VecDeque<Action>,
+    /// Survives a line's connection.
+    standings: BTreeMap<LineId, Standing>,
+    pairs: Pairs,
+    primary: Option<LineId>,
+    /// A line that has been better than the primary since then.
+    better: Option<(LineId, Instant)>,
+    switched: Option<Switch>,
+    started: Instant,
+    /// Our last beat, when the next is due, and until when beats come quickly.
+    beat: u64,
+    beat_at: Instant,
+    live_until: Instant,
+    urgent_until: Instant,
+    /// The other end's last beat on any line, and when it was heard.
+    base: u64,
+    base_at: Instant,
+    /// The number of the other end's beat whose notes are in use.
+    noted: u64,
+    /// Our last beat that the other end had heard then.
+    noted_base: u64,
     dice: u64,
 }
 
 impl Pool {
-    /// A pool of lines to `remotes`, all of which are opened at once. `seed` spreads the retries of
-    /// many edges.
-    pub fn new(remotes: impl IntoIterator<Item = SocketAddr>, seed: u64, now: Instant) -> Self {
-        let lines = remotes.into_iter().zip(0..).map(|(remote, id)| {
-            let state = State::Down { retry_at: now };
-            let line = Line { remote, state, failures: 0, heard_at: now, ping_at: now, rtt: None };
-            (LineId(id), line)
-        });
-        let mut pool = Self { lines: lines.collect(), actions: VecDeque::new(), dice: seed | 1 };
-        pool.handle_deadline(now);
-        pool
-    }
-
-    /// The connection of a line stands.
-    pub fn handle_opened(&mut self, id: LineId, now: Instant) {
-        if let Some(line) = self.lines.get_mut(&id) {
-            line.state = State::Up;
-            line.heard_at = now;
-            line.ping_at = now + PING_EVERY;
+    /// A pool without lines. `seed` spreads the beats of many trunks.
+    pub fn new(seed: u64, now: Instant) -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            pairs: Pairs::default(),
+            primary: None,
+            better: None,
+            switched: None,
+            started: now,
+            beat: 0,
+            beat_at: now,
+            live_until: now,
+            urgent_until: now,
+            base: 0,
+            base_at: now,
+            noted: 0,
+            noted_base: 0,
+            dice: seed | 1,
         }
     }
 
-    /// An attempt failed or the connection ended.
+    /// A line is connected.
+    pub fn handle_opened(&mut self, id: LineId, local: Access, remote: Access, now: Instant) {
+        let line = Line {
+            local,
+            remote,
+            meter: Meter::new(now),
+            sent: 0,
+            bytes_out: 0,
+            bytes_in: 0,
+            note: LineNote { line: id.0, ..LineNote::default() },
+            echo: None,
+            first_beat: self.beat + 1,
+            draining: false,
+            full: false,
+            tier: Tier::Held,
+            score: f64::MAX,
+        };
+        self.lines.insert(id, line);
+        self.beat_at = now;
+        self.review(now);
+    }
+
+    /// A line's connection ended.
     pub fn handle_closed(&mut self, id: LineId, now: Instant) {
-        let dice = self.roll();
-        let Some(line) = self.lines.get_mut(&id) else { return };
-        if matches!(line.state, State::Down { .. }) {
-            return; // abandoned before
-        }
-        // A line that had worked is tried again at once, and only then with growing pauses.
-        if matches!(line.state, State::Up | State::Suspect) {
-            line.failures = 0;
-        }
-        line.state = State::Down { retry_at: now + pause(line.failures, dice) };
-        line.failures = line.failures.saturating_add(1);
-        line.rtt = None;
-    }
-
-    /// Something arrived on a line.
-    pub fn handle_heard(&mut self, id: LineId, now: Instant) {
-        if let Some(line) = self.lines.get_mut(&id)
-            && matches!(line.state, State::Up | State::Suspect)
-        {
-            line.state = State::Up;
-            line.heard_at = now;
-            line.failures = 0;
+        if self.lines.remove(&id).is_some() {
+            self.standings.entry(id).or_default().turn_bad();
+            self.pairs.forget(id);
+            self.review(now);
         }
     }
 
-    /// A heartbeat came back after `rtt`.
-    pub fn handle_rtt(&mut self, id: LineId, rtt: Duration, now: Instant) {
-        self.handle_heard(id, now);
+    /// The other end is about to close a line: it is used only where there is no other.
+    pub fn handle_draining(&mut self, id: LineId, now: Instant) {
         if let Some(line) = self.lines.get_mut(&id) {
-            // RFC 6298's smoothing, gain 1/8.
-            line.rtt = Some(line.rtt.map_or(rtt, |old| old.mul_f64(0.875) + rtt.mul_f64(0.125)));
+            line.draining = true;
+            self.review(now);
         }
     }
 
-    /// Time has come to `now`.
-    pub fn handle_deadline(&mut self, now: Instant) {
-        for (id, line) in &mut self.lines {
-            match line.state {
-                State::Down { retry_at } if retry_at <= now => {
-                    line.state = State::Opening;
-                    self.actions.push_back(Action::Open { line: *id, remote: line.remote });
+    /// Whether a line takes more at the moment.
+    pub fn handle_space(&mut self, id: LineId, has_space: bool, now: Instant) {
+        if let Some(line) = self.lines.get_mut(&id)
+            && line.full == has_space
+        {
+            line.full = !has_space;
+            self.review(now);
+        }
+    }
+
+    /// A datagram arrived. Answers whether it had not arrived before.
+    pub fn handle_datagram(&mut self, id: LineId, seq: u64, bytes: usize, now: Instant) -> bool {
+        let Some(line) = self.lines.get_mut(&id) else { return false };
+        line.bytes_in += bytes as u64;
+        let before = line.meter.verdict(now);
+        let fresh = line.meter.handle_datagram(seq, now);
+        if line.meter.verdict(now) != before {
+            self.beat_soon(now);
+        }
+        fresh
+    }
+
+    /// A stream of the line brought something: a sign of life.
+    pub fn handle_heard(&mut self, id: LineId, bytes: usize, now: Instant) {
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.bytes_in += bytes as u64;
+            line.meter.handle_heard(now);
+        }
+    }
+
+    /// A beat arrived on a line.
+    pub fn handle_beat(&mut self, id: LineId, beat: &Beat, now: Instant) {
+        let now_us = self.now_us(now);
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let period = Duration::from_millis(beat.period_ms).clamp(BEAT_URGENT, BEAT_IDLE);
+        let transit_us = now_us as i64 - beat.sent_us as i64;
+        line.meter.handle_beat(beat.number, period, transit_us, now);
+        line.echo = line.echo.max(Some((beat.sent_us, now)));
+        if let Some((sent_us, held_us)) = beat.echo
+            && let Some(rtt_us) = now_us.checked_sub(sent_us).and_then(|us| us.checked_sub(held_us))
+        {
+            line.meter.handle_rtt(Duration::from_micros(rtt_us.min(RTT_US_MAX)));
+        }
+        if beat.number > self.base {
+            (self.base, self.base_at) = (beat.number, now);
+        }
+        if beat.number > self.noted {
+            self.noted = beat.number;
+            self.noted_base = beat.base.min(self.beat);
+            let slacks = self.lags_us();
+            for note in &beat.lines {
+                let Some(line) = self.lines.get_mut(&LineId(note.line)) else { continue };
+                line.note = *note;
+                if LineId(note.line) != id {
+                    let slack = slacks.get(&LineId(note.line)).copied().unwrap_or(0);
+                    line.meter.handle_sent(note.sent, Duration::from_micros(slack), now);
                 }
-                State::Up | State::Suspect => {
-                    let silence = now.saturating_duration_since(line.heard_at);
-                    if silence >= DOWN_AFTER {
-                        line.state = State::Down { retry_at: now };
-                        line.rtt = None;
-                        self.actions.push_back(Action::Abandon(*id));
-                        continue;
-                    }
-                    if silence >= SUSPECT_AFTER {
-                        line.state = State::Suspect;
-                    }
-                    if line.ping_at <= now {
-                        line.ping_at = now + PING_EVERY;
-                        self.actions.push_back(Action::Ping(*id));
-                    }
-                }
-                State::Down { .. } | State::Opening => {}
             }
+            let first = |id: LineId| self.lines.get(&id).map_or(u64::MAX, |line| line.first_beat);
+            self.pairs.learn(self.noted_base, &beat.lines, first);
+        }
+        self.review(now);
+    }
+
+    /// Live messages leave or arrive: beats come quickly for a while.
+    pub fn handle_live(&mut self, urgent: bool, now: Instant) {
+        let was_idle = self.live_until <= now;
+        self.live_until = now + LIVE_FOR;
+        if urgent {
+            self.urgent_until = now + LIVE_FOR;
+        }
+        if was_idle {
+            self.beat_at = self.beat_at.min(now + self.period(now));
         }
     }
 
-    /// What to do next, in order.
-    pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+    /// Something waits to be told in a beat: the next one comes within [`BEAT_URGENT`].
+    pub fn beat_soon(&mut self, now: Instant) {
+        self.beat_at = self.beat_at.min(now + BEAT_SOON);
     }
 
-    /// When [`Pool::handle_deadline`] wants to be called next.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.lines
-            .values()
-            .filter_map(|line| match line.state {
-                State::Down { retry_at } => Some(retry_at),
-                State::Opening => None, // the attempt has a deadline of its own
-                State::Up => Some(line.ping_at.min(line.heard_at + SUSPECT_AFTER)),
-                State::Suspect => Some(line.ping_at.min(line.heard_at + DOWN_AFTER)),
-            })
-            .min()
-    }
-
-    /// The line that live messages should come by: the one up with the least round-trip time.
-    pub fn primary(&self) -> Option<LineId> {
-        let up = self.lines.iter().filter(|(_, line)| line.state == State::Up);
-        up.min_by_key(|(id, line)| (line.rtt.unwrap_or(Duration::MAX), **id)).map(|(id, _)| *id)
-    }
-
-    /// Every line with its remote address, state and smoothed round-trip time.
-    pub fn lines(&self) -> impl Iterator<Item = (LineId, SocketAddr, State, Option<Duration>)> {
-        self.lines.iter().map(|(id, line)| (*id, line.remote, line.state, line.rtt))
-    }
-
-    fn roll(&mut self) -> u64 {
-        // xorshift64: spreading retries needs no more.
+    /// Time has come to `now`. Answers whether a beat is due on every line.
+    pub fn handle_deadline(&mut self, now: Instant) -> bool {
+        let mut changed = false;
+        for line in self.lines.values_mut() {
+            let before = line.meter.verdict(now);
+            line.meter.handle_deadline(now);
+            changed |= line.meter.verdict(now) != before
+                || (before == Verdict::Silent && line.note.verdict != Verdict::Silent);
+        }
+        if changed {
+            self.beat_soon(now);
+        }
+        self.review(now);
+        if self.beat_at > now || self.lines.is_empty() {
+            return false;
+        }
+        self.beat += 1;
+        let period = self.period(now);
+        // A tenth more or less, so that trunks do not beat in step. xorshift64.
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
-        self.dice
-    }
-}
-
-/// The pause before attempt `failures + 1`: doubled each time, half of it random.
-fn pause(failures: u32, dice: u64) -> Duration {
-    let full = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
-    full / 2 + (full / 2).mul_f64((dice % 1024) as f64 / 1024.0)
-}
-
-/// How often an idle line is probed.
-pub const PING_EVERY: Duration = Duration::from_millis(200);
-/// Silence after which a line is no longer chosen: three and a half probes.
-pub const SUSPECT_AFTER: Duration = Duration::from_millis(700);
-/// Silence after which a line is dropped: ten probes.
-pub const DOWN_AFTER: Duration = Duration::from_secs(2);
-/// The first pause between attempts.
-pub const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest one: an upstream that returns is found within this.
-pub const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-const _: () = assert!(SUSPECT_AFTER.as_millis() < DOWN_AFTER.as_millis());
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn remote() -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 7401))
+        self.beat_at = now + period.mul_f64(0.9 + (self.dice % 1024) as f64 / 5120.0);
+        true
     }
 
-    fn actions(pool: &mut Pool) -> Vec<Action> {
-        std::iter::from_fn(|| pool.poll_action()).collect()
+    /// The beat that is due, for one line. `acked` is the last control message had in order.
+    pub fn beat(&self, id: LineId, acked: u64, now: Instant) -> Beat {
+        let lags = self.lags_us();
+        let note = |(id, line): (&LineId, &Line)| LineNote {
+            line: id.0,
+            sent: line.sent,
+            loss_permille: ((line.meter.loss() * 1000.0) as u64).min(1000),
+            lag_us: lags.get(id).copied().unwrap_or(0),
+            verdict: line.meter.verdict(now),
+            beats: line.meter.beats(self.base),
+        };
+        let echo = self.lines.get(&id).and_then(|line| line.echo);
+        let held_us = |at: Instant| now.saturating_duration_since(at).as_micros() as u64;
+        Beat {
+            number: self.beat,
+            period_ms: self.period(now).as_millis() as u64,
+            sent_us: self.now_us(now),
+            acked,
+            base: self.base,
+            echo: echo.map(|(sent_us, at)| (sent_us, held_us(at))),
+            lines: self.lines.iter().map(note).collect(),
+        }
     }
 
-    #[test]
-    fn opens_probes_and_abandons() {
-        #[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-        let start = Instant::now();
-        let line = LineId(0);
-        let mut pool = Pool::new([remote()], 1, start);
-        assert_eq!(actions(&mut pool), [Action::Open { line, remote: remote() }]);
-        assert_eq!(pool.primary(), None);
-        pool.handle_opened(line, start);
-        assert_eq!(pool.primary(), Some(line));
+    /// The number of the next datagram on a line, which will be this long.
+    pub fn next_seq(&mut self, id: LineId, bytes: usize) -> Option<u64> {
+        let line = self.lines.get_mut(&id)?;
+        line.sent += 1;
+        line.bytes_out += bytes as u64;
+        Some(line.sent)
+    }
 
-        let mut now = start;
-        let mut pings = 0;
-        while actions(&mut pool).iter().all(|action| *action != Action::Abandon(line)) {
-            now = pool.next_deadline().expect("an open line has deadlines");
-            pool.handle_deadline(now);
-            pings += usize::from(pool.actions.contains(&Action::Ping(line)));
-            if now - start >= SUSPECT_AFTER {
-                assert_eq!(pool.primary(), None, "a silent line is not chosen");
+    /// When [`Pool::handle_deadline`] wants to be called next.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let of_lines = self.lines.values().map(|line| line.meter.next_deadline());
+        // Silence that was noticed already is no deadline.
+        of_lines
+            .filter(|at| *at > now)
+            .chain([self.beat_at])
+            .min()
+            .filter(|_| !self.lines.is_empty())
+    }
+
+    /// The line that single copies go by.
+    pub fn primary(&self) -> Option<LineId> {
+        self.primary
+    }
+
+    /// Whether what is sent now is likely to arrive by some line.
+    pub fn is_alive(&self) -> bool {
+        self.lines.values().any(|line| line.tier < Tier::Full)
+    }
+
+    /// Whether some line takes more.
+    pub fn has_space(&self) -> bool {
+        self.lines.values().any(|line| line.tier < Tier::Silent && !line.full)
+    }
+
+    /// Whether anything was heard lately on some line.
+    pub fn is_heard(&self, now: Instant) -> bool {
+        self.lines.values().any(|line| line.meter.verdict(now) != Verdict::Silent)
+    }
+
+    /// The lines, the primary first, then by tier and score.
+    pub fn ranked(&self) -> Vec<LineId> {
+        let mut ids: Vec<LineId> = self.lines.keys().copied().collect();
+        ids.sort_by(|a, b| self.rank(*a).partial_cmp(&self.rank(*b)).unwrap_or(a.cmp(b)));
+        ids
+    }
+
+    /// The primary and the lines that share least with it, best first: where copies go.
+    pub fn copies(&self) -> Vec<LineId> {
+        let Some(primary) = self.primary else { return Vec::new() };
+        let Some(first) = self.lines.get(&primary) else { return Vec::new() };
+        let mut others: Vec<(Tier, bool, f64, LineId)> = self
+            .lines
+            .iter()
+            .filter(|(id, _)| **id != primary)
+            .map(|(id, line)| {
+                let shared = line.local.shares_carrier(&first.local)
+                    || line.remote.shares_carrier(&first.remote);
+                let both = self.pairs.conditional(primary, *id, self.loss_out(*id));
+                // A line that is held down carries copies all the same.
+                let tier = if line.tier == Tier::Held { Tier::Good } else { line.tier };
+                (tier, shared, line.score + both * BOTH_LOST_US, *id)
+            })
+            .collect();
+        others.sort_by(|a, b| a.partial_cmp(b).unwrap_or(a.3.cmp(&b.3)));
+        std::iter::once(primary).chain(others.into_iter().map(|(.., id)| id)).collect()
+    }
+
+    /// Share of what is sent on a line that does not arrive, as the other end says.
+    pub fn loss_out(&self, id: LineId) -> f64 {
+        self.lines.get(&id).map_or(0.0, |line| line.note.loss_permille as f64 / 1000.0)
+    }
+
+    /// The chance that a second line loses what a first one lost, 0 to 1.
+    pub fn conditional_loss(&self, first: LineId, second: LineId) -> f64 {
+        self.pairs.conditional(first, second, self.loss_out(second))
+    }
+
+    /// How a line can be used; `None` if it is not connected.
+    pub fn tier(&self, id: LineId) -> Option<Tier> {
+        self.lines.get(&id).map(|line| line.tier)
+    }
+
+    /// The least smoothed round-trip time of lines that are heard.
+    pub fn rtt(&self) -> Option<Duration> {
+        let rtts = self.lines.values().filter(|line| line.tier < Tier::Silent);
+        rtts.filter_map(|line| line.meter.rtt()).map(|rtt| rtt.smoothed).min()
+    }
+
+    /// How much later than on the fastest line things arrive here, at most [`LAG_MAX`].
+    pub fn lag(&self, id: LineId) -> Duration {
+        let lag = self.lags_us().get(&id).copied().unwrap_or(0);
+        Duration::from_micros(lag).min(LAG_MAX)
+    }
+
+    /// A line from which nothing was heard for [`DOWN_AFTER`].
+    pub fn dead(&self, now: Instant) -> Option<LineId> {
+        let dead = |line: &Line| now.saturating_duration_since(line.meter.heard_at()) >= DOWN_AFTER;
+        self.lines.iter().find(|(_, line)| dead(line)).map(|(id, _)| *id)
+    }
+
+    /// The number of our last beat.
+    pub fn beats(&self) -> u64 {
+        self.beat
+    }
+
+    /// Our beats that were heard on any line, as the other end says: bit `i` is beat `base - i`.
+    pub fn heard_beats(&self) -> (u64, u64) {
+        let heard = self.lines.values().map(|line| line.note.beats).fold(0, |all, one| all | one);
+        (self.noted_base, heard)
+    }
+
+    /// The change of primary that was not yet told of.
+    pub fn take_switch(&mut self) -> Option<Switch> {
+        self.switched.take()
+    }
+
+    /// How many lines are connected.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The connected lines' ids.
+    pub fn ids(&self) -> impl Iterator<Item = LineId> {
+        self.lines.keys().copied()
+    }
+
+    /// What is known of every line.
+    pub fn status(&self) -> impl Iterator<Item = LineStatus> {
+        self.lines.iter().map(|(id, line)| LineStatus {
+            id: *id,
+            local: line.local.clone(),
+            remote: line.remote.clone(),
+            tier: line.tier,
+            primary: self.primary == Some(*id),
+            rtt: line.meter.rtt(),
+            loss_in: line.meter.loss(),
+            loss_out: self.loss_out(*id),
+            counts: line.meter.counts(),
+            jitter: line.meter.jitter(),
+            delay_rise: line.meter.delay_rise(),
+            sent: line.sent,
+            bytes_out: line.bytes_out,
+            bytes_in: line.bytes_in,
+        })
+    }
+
+    fn period(&self, now: Instant) -> Duration {
+        if self.urgent_until > now {
+            BEAT_URGENT
+        } else if self.live_until > now {
+            BEAT_LIVE
+        } else {
+            BEAT_IDLE
+        }
+    }
+
+    fn now_us(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_micros() as u64
+    }
+
+    fn lags_us(&self) -> BTreeMap<LineId, u64> {
+        let delays = || self.lines.iter().filter_map(|(id, l)| Some((*id, l.meter.delay_us()?)));
+        let least = delays().map(|(_, delay)| delay).fold(f64::MAX, f64::min);
+        delays().map(|(id, delay)| (id, (delay - least).max(0.0) as u64)).collect()
+    }
+
+    fn rank(&self, id: LineId) -> (bool, Tier, f64) {
+        let line = self.lines.get(&id);
+        let (tier, score) = line.map_or((Tier::Silent, f64::MAX), |line| (line.tier, line.score));
+        (self.primary != Some(id), tier, score)
+    }
+
+    /// Looks at every line anew and chooses the primary.
+    fn review(&mut self, now: Instant) {
+        let rtt = self.rtt().unwrap_or(RTT_ASSUMED).as_micros() as f64;
+        // Notes come by any line; without any, only what is heard here is known.
+        let is_told = now.saturating_duration_since(self.base_at) < 4 * BEAT_IDLE;
+        for (id, line) in &mut self.lines {
+            let heard = line.meter.verdict(now) != Verdict::Silent;
+            let bad = match line.note.verdict {
+                Verdict::Silent => Some(Tier::Silent),
+                Verdict::Gray => Some(Tier::Gray),
+                Verdict::Good if !heard && !is_told => Some(Tier::Silent),
+                Verdict::Good => None,
+            };
+            let standing = self.standings.entry(*id).or_default();
+            let held = standing.review(bad.is_some(), now) || !heard;
+            line.tier = match bad {
+                Some(tier) => tier,
+                None if line.draining => Tier::Draining,
+                None if line.full => Tier::Full,
+                None if held => Tier::Held,
+                None => Tier::Good,
+            };
+            let loss = line.note.loss_permille as f64 / 1000.0;
+            let unmeasured = if line.echo.is_none() { UNMEASURED_US } else { 0.0 };
+            line.score =
+                rtt / 2.0 + line.note.lag_us as f64 + loss * (3.0 * rtt + REPAIR_US) + unmeasured;
+        }
+        self.choose(now);
+    }
+
+    fn choose(&mut self, now: Instant) {
+        let best = self.lines.iter().min_by(|(a, l), (b, r)| {
+            (l.tier, l.score).partial_cmp(&(r.tier, r.score)).unwrap_or(a.cmp(b))
+        });
+        let Some((&best_id, best)) = best else {
+            self.primary = None;
+            return;
+        };
+        let current = self.primary.and_then(|id| Some((id, self.lines.get(&id)?)));
+        let Some((id, line)) = current else {
+            return self.switch(best_id, Tier::Silent);
+        };
+        if line.tier >= Tier::Gray && best.tier < line.tier {
+            let why = line.tier;
+            return self.switch(best_id, why);
+        }
+        let margin = (line.score * SWITCH_SHARE).max(SWITCH_US);
+        if best_id == id || best.tier > line.tier || best.score + margin > line.score {
+            self.better = None;
+            return;
+        }
+        match self.better {
+            Some((better, since)) if better == best_id => {
+                if now.saturating_duration_since(since) >= SWITCH_AFTER {
+                    self.switch(best_id, Tier::Good);
+                }
             }
+            _ => self.better = Some((best_id, now)),
         }
-        assert_eq!(now - start, DOWN_AFTER);
-        assert_eq!(pings, 9);
-        pool.handle_closed(line, now);
-        pool.handle_deadline(now);
-        assert_eq!(actions(&mut pool), [Action::Open { line, remote: remote() }]);
     }
 
-    #[test]
-    fn retries_with_growing_bounded_pauses() {
-        #[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-        let mut now = Instant::now();
-        let line = LineId(0);
-        let mut pool = Pool::new([remote()], 7, now);
-        actions(&mut pool);
-        let mut pauses = Vec::new();
-        for _ in 0..10 {
-            pool.handle_closed(line, now);
-            let next = pool.next_deadline().expect("a retry");
-            pauses.push(next - now);
-            now = next;
-            pool.handle_deadline(now);
-            assert_eq!(actions(&mut pool), [Action::Open { line, remote: remote() }]);
-        }
-        assert!(pauses[0] <= PAUSE_MIN && pauses[0] >= PAUSE_MIN / 2, "{pauses:?}");
-        assert!(pauses[9] <= PAUSE_MAX && pauses[9] >= PAUSE_MAX / 2, "{pauses:?}");
-    }
-
-    #[test]
-    fn a_sign_of_life_ends_suspicion() {
-        #[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-        let start = Instant::now();
-        let line = LineId(0);
-        let mut pool = Pool::new([remote()], 1, start);
-        pool.handle_opened(line, start);
-        pool.handle_deadline(start + SUSPECT_AFTER);
-        assert_eq!(pool.primary(), None);
-        pool.handle_rtt(line, Duration::from_millis(40), start + SUSPECT_AFTER);
-        assert_eq!(pool.primary(), Some(line));
+    fn switch(&mut self, to: LineId, why: Tier) {
+        let from = std::mem::replace(&mut self.primary, Some(to)).filter(|from| *from != to);
+        self.better = None;
+        self.switched = Some(Switch { from, to, why });
     }
 }
+
+/// Time between beats while live messages flow.
+pub const BEAT_LIVE: Duration = Duration::from_millis(50);
+/// The same while urgent ones do.
+pub const BEAT_URGENT: Duration = Duration::from_millis(25);
+/// How soon something is told that cannot wait for the next beat.
+const BEAT_SOON: Duration = Duration::from_millis(2);
+/// How long after a live message beats come quickly.
+const LIVE_FOR: Duration = Duration::from_secs(1);
+/// Silence after which a connection is given up. A silent line carries nothing long before, and one
+/// that wakes up within this time needs no handshake.
+pub const DOWN_AFTER: Duration = Duration::from_secs(2);
+/// A better line is switched to when it is better by this share of the primary's score,
+const SWITCH_SHARE: f64 = 0.25;
+/// by this many microseconds at least,
+const SWITCH_US: f64 = 5_000.0;
+/// and for so long.
+const SWITCH_AFTER: Duration = Duration::from_millis(500);
+/// What a loss costs beside three one-way trips: reordering, and the wait for a beat.
+const REPAIR_US: f64 = 60_000.0;
+/// What losing both copies costs, for choosing the second line.
+const BOTH_LOST_US: f64 = 200_000.0;
+/// A line without a beat yet comes after all that are known.
+const UNMEASURED_US: f64 = 1_000_000.0;
+const RTT_ASSUMED: Duration = Duration::from_millis(100);
+const RTT_US_MAX: u64 = 60_000_000;
+/// Differences of delay between lines that are waited for at most.
+pub const LAG_MAX: Duration = Duration::from_millis(250);

@@ -1,0 +1,231 @@
+//! Which lines a caller tries: the cross product of its own addresses and the upstream's, within a
+//! bound, each with pauses that grow while it does not work.
+//!
+//! Invariant: a line has at most one attempt or connection at a time, and every line that has none
+//! has an instant at which it is tried again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::{Access, LineId};
+
+#[derive(Debug)]
+struct Candidate {
+    local: Access,
+    remote: Access,
+    state: State,
+    /// Attempts that failed since it last worked.
+    failures: u32,
+    /// Whether it ever worked.
+    worked: bool,
+    opened_at: Option<Instant>,
+}
+
+/// Where a candidate stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not connected; tried again at the instant.
+    Down {
+        /// When.
+        retry_at: Instant,
+    },
+    /// An attempt is under way.
+    Opening,
+    /// Connected.
+    Up,
+}
+
+/// A line to be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The line.
+    pub line: LineId,
+    /// The address to call from.
+    pub local: Access,
+    /// The address to call.
+    pub remote: Access,
+}
+
+/// The lines that a caller could have.
+#[derive(Debug)]
+pub struct Opener {
+    locals: Vec<Access>,
+    candidates: BTreeMap<LineId, Candidate>,
+    next_id: u32,
+    dice: u64,
+}
+
+impl Opener {
+    /// The lines between `locals` and `remotes`, all of which are tried at once.
+    pub fn new(locals: Vec<Access>, remotes: &[Access], seed: u64, now: Instant) -> Self {
+        let mut opener = Self { locals, candidates: BTreeMap::new(), next_id: 0, dice: seed | 1 };
+        opener.add_remotes(remotes, now);
+        opener
+    }
+
+    /// The upstream answers at these addresses too: lines to them are tried, those within one
+    /// carrier first, until there are [`CANDIDATES_MAX`].
+    pub fn add_remotes(&mut self, remotes: &[Access], now: Instant) {
+        let mut pairs: Vec<(&Access, &Access)> = self
+            .locals
+            .iter()
+            .flat_map(|local| remotes.iter().map(move |remote| (local, remote)))
+            .filter(|(local, remote)| local.address.is_ipv4() == remote.address.is_ipv4())
+            .collect();
+        pairs.sort_by_key(|(local, remote)| !local.shares_carrier(remote));
+        for (local, remote) in pairs {
+            let known = self.candidates.values().any(|known| {
+                known.local.address == local.address && known.remote.address == remote.address
+            });
+            if known || self.candidates.len() >= CANDIDATES_MAX {
+                continue;
+            }
+            let candidate = Candidate {
+                local: local.clone(),
+                remote: remote.clone(),
+                state: State::Down { retry_at: now },
+                failures: 0,
+                worked: false,
+                opened_at: None,
+            };
+            self.candidates.insert(LineId(self.next_id), candidate);
+            self.next_id += 1;
+        }
+    }
+
+    /// A line is not tried any more.
+    pub fn remove(&mut self, line: LineId) {
+        self.candidates.remove(&line);
+    }
+
+    /// A line is connected.
+    pub fn handle_opened(&mut self, line: LineId, now: Instant) {
+        if let Some(candidate) = self.candidates.get_mut(&line) {
+            candidate.state = State::Up;
+            candidate.worked = true;
+            candidate.opened_at = Some(now);
+        }
+    }
+
+    /// An attempt failed, or the connection ended.
+    pub fn handle_closed(&mut self, line: LineId, now: Instant) {
+        // xorshift64: spreading retries needs no more.
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        let dice = self.dice;
+        let Some(candidate) = self.candidates.get_mut(&line) else { return };
+        // A line that had worked for a while is tried again soon, and only then with growing pauses.
+        let lasted = |at: Instant| now.saturating_duration_since(at) >= PAUSE_MAX;
+        if candidate.opened_at.take().is_some_and(lasted) {
+            candidate.failures = 0;
+        }
+        let max = if candidate.worked { PAUSE_MAX } else { PAUSE_NEVER_MAX };
+        let full = PAUSE_MIN.saturating_mul(1 << candidate.failures.min(16)).min(max);
+        let pause = full / 2 + (full / 2).mul_f64((dice % 1024) as f64 / 1024.0);
+        candidate.state = State::Down { retry_at: now + pause };
+        candidate.failures = candidate.failures.saturating_add(1);
+    }
+
+    /// Nothing is connected any more, or never was: all lines are tried within [`PAUSE_MAX`].
+    pub fn handle_all_lost(&mut self, now: Instant) {
+        for candidate in self.candidates.values_mut() {
+            if let State::Down { retry_at } = &mut candidate.state {
+                *retry_at = (*retry_at).min(now + PAUSE_MAX);
+            }
+        }
+    }
+
+    /// The next line to open.
+    pub fn poll(&mut self, now: Instant) -> Option<Open> {
+        let due = |state: State| matches!(state, State::Down { retry_at } if retry_at <= now);
+        let (line, candidate) = self.candidates.iter_mut().find(|(_, c)| due(c.state))?;
+        candidate.state = State::Opening;
+        let (local, remote) = (candidate.local.clone(), candidate.remote.clone());
+        Some(Open { line: *line, local, remote })
+    }
+
+    /// When [`Opener::poll`] may have something.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let retries = self.candidates.values().filter_map(|candidate| match candidate.state {
+            State::Down { retry_at } => Some(retry_at),
+            State::Opening | State::Up => None,
+        });
+        retries.min()
+    }
+
+    /// Every line that is tried, with its ends and where it stands.
+    pub fn candidates(&self) -> impl Iterator<Item = (LineId, &Access, &Access, State)> {
+        self.candidates.iter().map(|(id, c)| (*id, &c.local, &c.remote, c.state))
+    }
+}
+
+/// Lines that are tried at most: four carriers at each end.
+pub const CANDIDATES_MAX: usize = 16;
+/// The first pause between attempts.
+pub const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest one of a line that has worked: an upstream that returns is found within this.
+pub const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The longest one of a line that never worked.
+pub const PAUSE_NEVER_MAX: Duration = Duration::from_secs(60);
+
+const _: () = assert!(CANDIDATES_MAX <= crate::wire::datagram::LINES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accesses(texts: &[&str]) -> Vec<Access> {
+        texts.iter().map(|text| text.parse().expect("an access")).collect()
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn tries_the_cross_product_of_one_family_own_carriers_first() {
+        let now = start();
+        let locals = accesses(&["10.0.0.1:0 telecom", "10.0.1.1:0 unicom", "[::1]:0"]);
+        let remotes = accesses(&["1.1.1.1:1 unicom", "1.1.1.2:1 telecom"]);
+        let mut opener = Opener::new(locals, &remotes, 1, now);
+        let opens: Vec<Open> = std::iter::from_fn(|| opener.poll(now)).collect();
+        let shared: Vec<bool> =
+            opens.iter().map(|open| open.local.shares_carrier(&open.remote)).collect();
+        assert_eq!(shared, [true, true, false, false]);
+        opener.add_remotes(&remotes, now);
+        assert_eq!(opener.poll(now), None, "known already");
+        let many: Vec<Access> =
+            (1..60u16).map(|n| Access::of(std::net::SocketAddr::from(([2, 2, 2, 2], n)))).collect();
+        opener.add_remotes(&many, now);
+        assert_eq!(opener.candidates().count(), CANDIDATES_MAX);
+    }
+
+    #[test]
+    fn what_never_worked_is_tried_rarely_and_what_worked_soon() {
+        let mut now = start();
+        let locals = accesses(&["10.0.0.1:0"]);
+        let mut opener = Opener::new(locals, &accesses(&["1.1.1.1:1"]), 7, now);
+        let line = opener.poll(now).expect("due at once").line;
+        let fail = |opener: &mut Opener, now: &mut Instant| {
+            opener.handle_closed(line, *now);
+            let pause = opener.next_deadline().expect("a retry") - *now;
+            *now += pause;
+            assert_eq!(opener.poll(*now).map(|open| open.line), Some(line));
+            pause
+        };
+        let first = fail(&mut opener, &mut now);
+        assert!((PAUSE_MIN / 2..=PAUSE_MIN).contains(&first));
+        let last = (0..12).map(|_| fail(&mut opener, &mut now)).last().expect("twelve");
+        assert!(last >= PAUSE_NEVER_MAX / 2);
+        opener.handle_closed(line, now);
+        opener.handle_all_lost(now);
+        assert!(opener.next_deadline().expect("a retry") <= now + PAUSE_MAX);
+        now += PAUSE_MAX;
+        opener.poll(now);
+        opener.handle_opened(line, now);
+        now += PAUSE_MAX;
+        assert!(fail(&mut opener, &mut now) <= PAUSE_MIN, "it had worked");
+    }
+}

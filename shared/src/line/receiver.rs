@@ -1,0 +1,410 @@
+//! The receiving end of pulls: puts what several lines bring into order, drops what came before,
+//! and asks for what is missing.
+//!
+//! A hole is known by a later message or by a mark in a beat. It is asked for after a short time for
+//! reordering, on two lines, and again a round trip later on all. A pull goes on without it when the
+//! upstream says that it is gone, or after a deadline, which passes only while something is heard:
+//! both are a gap that is told and counted.
+//!
+//! Invariant: of each pull messages are delivered in order, each offset at most once, and nothing is
+//! skipped without an [`Event::Opened`] that says where it goes on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::LineId;
+use crate::message::{Class, Epoch, Message};
+use crate::ring::{Cursor, Weigh};
+use crate::wire::datagram::{Mark, Nack, RANGES_MAX};
+
+/// What a pull's reader is told, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The next message.
+    Message {
+        /// The pull it belongs to.
+        pull: u64,
+        /// The life of the log.
+        epoch: Epoch,
+        /// The message.
+        message: Message,
+    },
+    /// From here on the pull is served. Told again when messages before `next` are gone for good.
+    Opened {
+        /// The pull.
+        pull: u64,
+        /// The life of the log.
+        epoch: Epoch,
+        /// The offset that comes next.
+        next: u64,
+        /// The last offset of the log, as far as is known.
+        top: u64,
+    },
+}
+
+/// What a receiver has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiverCounts {
+    /// Messages delivered.
+    pub delivered: u64,
+    /// Messages that had come before.
+    pub duplicates: u64,
+    /// Messages that came only after they had been asked for.
+    pub repaired: u64,
+    /// Requests for missing messages.
+    pub nacks: u64,
+    /// Messages given up, because the upstream has them no more or never sent them in time.
+    pub lost: u64,
+    /// Early messages that were dropped because too many waited; they are asked for again.
+    pub dropped: u64,
+}
+
+#[derive(Debug)]
+struct Pull {
+    /// Unknown until it is opened.
+    cursor: Option<Cursor>,
+    /// The last offset that the upstream has sent, as far as is known.
+    high: u64,
+    /// Messages that came early.
+    early: BTreeMap<u64, Message>,
+    /// Offsets before this are gone: told by the upstream.
+    gone_before: u64,
+    /// Offsets up to this were asked for.
+    asked_to: u64,
+    asked: u32,
+    /// When missing messages are asked for.
+    timer: Option<Instant>,
+    /// When the hole was noticed, in time in which something was heard.
+    hole_since: Option<Duration>,
+    /// A stream brings messages in order: nothing of it is asked for until then.
+    patient_until: Option<Instant>,
+}
+
+/// All pulls of one trunk, receiving.
+#[derive(Debug)]
+pub struct Receiver {
+    pulls: HashMap<u64, Pull>,
+    timers: BTreeSet<(Instant, u64)>,
+    events: VecDeque<Event>,
+    /// What all early messages weigh.
+    held: usize,
+    /// Time in which something was heard, and when it was last counted.
+    audible: Duration,
+    heard: Option<Instant>,
+    counts: ReceiverCounts,
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Receiver {
+    /// A receiver without pulls.
+    pub fn new() -> Self {
+        Self {
+            pulls: HashMap::new(),
+            timers: BTreeSet::new(),
+            events: VecDeque::new(),
+            held: 0,
+            audible: Duration::ZERO,
+            heard: None,
+            counts: ReceiverCounts::default(),
+        }
+    }
+
+    /// A pull was asked for.
+    pub fn handle_open(&mut self, pull: u64) {
+        self.handle_close(pull);
+        self.pulls.insert(
+            pull,
+            Pull {
+                cursor: None,
+                high: 0,
+                early: BTreeMap::new(),
+                gone_before: 0,
+                asked_to: 0,
+                asked: 0,
+                timer: None,
+                hole_since: None,
+                patient_until: None,
+            },
+        );
+    }
+
+    /// A pull is closed: what still comes of it is dropped.
+    pub fn handle_close(&mut self, id: u64) {
+        if let Some(pull) = self.pulls.remove(&id) {
+            self.held -= pull.early.values().map(Weigh::weight).sum::<usize>();
+            if let Some(at) = pull.timer {
+                self.timers.remove(&(at, id));
+            }
+        }
+    }
+
+    /// The upstream serves a pull from `start` on, or tells that it has nothing before it any more.
+    pub fn handle_opened(&mut self, id: u64, start: Cursor, top: u64, now: Instant) {
+        let Some(pull) = self.pulls.get_mut(&id) else { return };
+        if pull.cursor.is_none_or(|cursor| cursor.epoch != start.epoch) {
+            let is_first = pull.cursor.is_none();
+            pull.cursor = Some(start);
+            pull.gone_before = start.next;
+            pull.high = pull.high.max(start.next - 1);
+            if !is_first {
+                // Offsets of another life say nothing about this one.
+                let early = std::mem::take(&mut pull.early);
+                self.held -= early.values().map(Weigh::weight).sum::<usize>();
+                (pull.high, pull.asked_to) = (start.next - 1, 0);
+            }
+            if top >= start.next {
+                pull.patient_until = Some(now + PATIENCE);
+            }
+            let Cursor { epoch, next } = start;
+            self.events.push_back(Event::Opened { pull: id, epoch, next, top });
+        } else {
+            pull.gone_before = pull.gone_before.max(start.next);
+        }
+        self.advance(id, now);
+    }
+
+    /// A message came, by a datagram or by a stream. Answers whether it had not come before.
+    pub fn handle_message(
+        &mut self,
+        id: u64,
+        epoch: Epoch,
+        message: Message,
+        by_stream: bool,
+        now: Instant,
+    ) -> bool {
+        let Some(pull) = self.pulls.get_mut(&id) else { return false };
+        if by_stream {
+            pull.patient_until = Some(now + PATIENCE);
+        }
+        if pull.cursor.is_some_and(|cursor| cursor.epoch != epoch) {
+            return false; // of another life
+        }
+        let offset = message.offset;
+        if pull.cursor.is_some_and(|cursor| offset < cursor.next)
+            || pull.early.contains_key(&offset)
+        {
+            self.counts.duplicates += 1;
+            return false;
+        }
+        let weight = message.weight();
+        let is_next = pull.cursor.is_some_and(|cursor| offset == cursor.next);
+        pull.high = pull.high.max(offset);
+        if !is_next && (pull.early.len() >= EARLY_MAX || self.held + weight > HELD_BYTES_MAX) {
+            self.counts.dropped += 1;
+            self.advance(id, now);
+            return false;
+        }
+        if offset <= pull.asked_to {
+            self.counts.repaired += 1;
+        }
+        self.held += weight;
+        pull.early.insert(offset, message);
+        self.advance(id, now);
+        true
+    }
+
+    /// The upstream says how far it has sent. What is under way may come within `slack`.
+    pub fn handle_mark(&mut self, mark: Mark, slack: Duration, now: Instant) {
+        let Some(pull) = self.pulls.get_mut(&mark.pull) else { return };
+        if mark.high > pull.high {
+            pull.high = mark.high;
+            self.look(mark.pull, slack, now);
+        }
+    }
+
+    /// Something is heard, or nothing is, from `now` on: deadlines pass only while it is.
+    pub fn handle_heard(&mut self, is_heard: bool, now: Instant) {
+        if let Some(since) = self.heard {
+            self.audible += now.saturating_duration_since(since);
+        }
+        self.heard = is_heard.then_some(now);
+    }
+
+    /// Time has come to `now`. Answers what to ask for, and whether it is asked for the first time.
+    /// `again` is how long an answer usually takes.
+    pub fn handle_deadline(&mut self, again: Duration, now: Instant) -> Vec<(Nack, bool)> {
+        self.handle_heard(self.heard.is_some(), now);
+        let mut nacks = Vec::new();
+        while let Some((at, id)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            let audible = self.audible;
+            let Some(pull) = self.pulls.get_mut(&id) else { continue };
+            pull.timer = None;
+            let Some(cursor) = pull.cursor else { continue };
+            if let Some(until) = pull.patient_until.filter(|until| *until > now) {
+                self.set_timer(id, Some(until));
+                continue;
+            }
+            let since = *pull.hole_since.get_or_insert(audible);
+            // An urgent message does not wait as long behind a hole as others.
+            let is_urgent = pull.early.values().any(|m| m.content.class == Class::Urgent);
+            let deadline = if is_urgent { DEADLINE_URGENT } else { DEADLINE };
+            if audible.saturating_sub(since) >= deadline {
+                let next = pull.early.keys().next().copied().unwrap_or(pull.high + 1);
+                tracing::warn!(pull = id, from = cursor.next, next, "given up");
+                pull.gone_before = next;
+                self.advance(id, now);
+                continue;
+            }
+            let nack = pull.missing(id, cursor.next);
+            let is_first = pull.asked == 0;
+            pull.asked += 1;
+            pull.asked_to = nack
+                .ranges
+                .last()
+                .map_or(pull.asked_to, |(first, count)| pull.asked_to.max(first + count - 1));
+            // Later requests are rarer: an upstream that answers nothing is asked four times a second.
+            let pause = again.mul_f64(1.5f64.powi(pull.asked.saturating_sub(3).min(8) as i32));
+            self.set_timer(id, Some(now + pause.min(AGAIN_MAX)));
+            self.counts.nacks += 1;
+            nacks.push((nack, is_first));
+        }
+        nacks
+    }
+
+    /// What to tell the readers next, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Receiver::handle_deadline`] wants to be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> ReceiverCounts {
+        self.counts
+    }
+
+    /// Bytes that early messages keep.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Delivers what follows, skips what is gone, and sets the timer for what is missing.
+    fn advance(&mut self, id: u64, now: Instant) {
+        let Some(pull) = self.pulls.get_mut(&id) else { return };
+        let Some(cursor) = pull.cursor.as_mut() else { return };
+        let before = cursor.next;
+        loop {
+            while let Some(first) = pull.early.first_entry()
+                && *first.key() <= cursor.next
+            {
+                let message = first.remove();
+                self.held -= message.weight();
+                if message.offset == cursor.next {
+                    cursor.next += 1;
+                    self.counts.delivered += 1;
+                    let epoch = cursor.epoch;
+                    self.events.push_back(Event::Message { pull: id, epoch, message });
+                }
+            }
+            if cursor.next >= pull.gone_before {
+                break;
+            }
+            // Some of what is gone for the upstream may be here.
+            let here = pull.early.keys().next().copied().unwrap_or(u64::MAX);
+            let next = here.min(pull.gone_before);
+            self.counts.lost += next - cursor.next;
+            cursor.next = next;
+            let (epoch, top) = (cursor.epoch, pull.high.max(next - 1));
+            self.events.push_back(Event::Opened { pull: id, epoch, next, top });
+        }
+        pull.high = pull.high.max(cursor.next - 1);
+        if cursor.next > pull.high {
+            (pull.asked, pull.hole_since) = (0, None);
+            self.set_timer(id, None);
+            return;
+        }
+        if cursor.next != before {
+            // Another hole: it has its own time.
+            pull.hole_since = None;
+            if pull.asked_to < cursor.next {
+                pull.asked = 0;
+                self.set_timer(id, None);
+            }
+        }
+        self.look(id, Duration::ZERO, now);
+    }
+
+    /// Sets the timer of a pull with something missing, if it has none.
+    fn look(&mut self, id: u64, slack: Duration, now: Instant) {
+        let Some(pull) = self.pulls.get(&id) else { return };
+        let is_missing = pull.cursor.is_some_and(|cursor| cursor.next <= pull.high);
+        if is_missing && pull.timer.is_none() {
+            let at = now + REORDER + slack;
+            let at = pull.patient_until.map_or(at, |until| until.max(at));
+            self.set_timer(id, Some(at));
+        }
+    }
+
+    fn set_timer(&mut self, id: u64, at: Option<Instant>) {
+        let Some(pull) = self.pulls.get_mut(&id) else { return };
+        if let Some(old) = std::mem::replace(&mut pull.timer, at) {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, id));
+        }
+    }
+}
+
+impl Pull {
+    /// The ranges that are missing from `next` on, at most [`ASKED_MAX`] messages.
+    fn missing(&self, id: u64, next: u64) -> Nack {
+        let mut ranges = Vec::new();
+        let mut left = ASKED_MAX;
+        let mut from = next;
+        let ends = self.early.keys().copied().chain([self.high + 1]);
+        for end in ends {
+            if end > from && left > 0 && ranges.len() < RANGES_MAX {
+                let count = (end - from).min(left);
+                ranges.push((from, count));
+                left -= count;
+            }
+            from = from.max(end + 1);
+        }
+        Nack { pull: id, ranges }
+    }
+}
+
+/// Whether a line brought a message first is worth knowing: shares by line.
+#[derive(Clone, Debug, Default)]
+pub struct Firsts(BTreeMap<LineId, (u64, u64)>);
+
+impl Firsts {
+    /// A message came by a line, for the first time or again.
+    pub fn count(&mut self, line: LineId, first: bool) {
+        let (firsts, again) = self.0.entry(line).or_default();
+        *(if first { firsts } else { again }) += 1;
+    }
+
+    /// Messages that a line brought first, and those that had come before.
+    pub fn of(&self, line: LineId) -> (u64, u64) {
+        self.0.get(&line).copied().unwrap_or_default()
+    }
+}
+
+/// How long a message may be overtaken by later ones before it is asked for.
+pub const REORDER: Duration = Duration::from_millis(10);
+/// How long a stream may take to bring what comes next.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// After this much time in which something was heard a hole is given up,
+pub const DEADLINE: Duration = Duration::from_secs(5);
+/// sooner where an urgent message waits behind it.
+pub const DEADLINE_URGENT: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_millis(250);
+/// Early messages of one pull.
+pub const EARLY_MAX: usize = 4096;
+/// Bytes of early messages of all pulls.
+pub const HELD_BYTES_MAX: usize = 64 << 20;
+/// Messages asked for at once: at a round trip of 40 ms, 6,400 a second of each pull.
+const ASKED_MAX: u64 = 256;

@@ -1,0 +1,222 @@
+//! The sending end of pulls: how many copies of what go where, what is marked, what is repaired.
+//!
+//! Urgent messages go twice, on lines that share no carrier and seldom lose the same; all others
+//! once. A third or second copy is added only while a chosen line is in trouble, within a budget of
+//! bytes. What is asked for again goes twice: redundancy is cheapest on repairs (Hairpin, NSDI'24).
+//!
+//! Invariant: the highest offset sent of each pull is told in beats until one of them was heard.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+use std::time::{Duration, Instant};
+
+use super::LineId;
+use super::pool::{Pool, Tier};
+use crate::message::Class;
+use crate::wire::datagram::{MARKS_MAX, Mark, Nack};
+
+/// What a sender has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderCounts {
+    /// Messages sent for the first time.
+    pub messages: u64,
+    /// Their frames' bytes.
+    pub bytes: u64,
+    /// Further copies of them.
+    pub copies: u64,
+    /// Their bytes.
+    pub copy_bytes: u64,
+    /// Messages sent because they were asked for, each copy of them.
+    pub repairs: u64,
+    /// Their bytes.
+    pub repair_bytes: u64,
+}
+
+/// What a trunk's upstream knows of what it sends.
+#[derive(Debug, Default)]
+pub struct Sender {
+    /// The last offset of pulls that sent lately, until the other end has heard of it.
+    marks: BTreeMap<u64, Told>,
+    /// Where the next beat goes on, if not all marks fit in one.
+    marked: u64,
+    /// Bytes of further copies that may be sent.
+    spare: f64,
+    /// Messages that are not sent again before an instant, oldest first.
+    repairs: VecDeque<(u64, u64)>,
+    repaired: HashMap<(u64, u64), Instant>,
+    counts: SenderCounts,
+}
+
+/// A mark, and the last beats that told it; 0 for none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    high: u64,
+    beats: [u64; TOLD_MAX],
+    next: usize,
+}
+
+impl Sender {
+    /// Chooses the lines for a message that is sent for the first time.
+    pub fn send(
+        &mut self,
+        pool: &Pool,
+        (pull, offset): (u64, u64),
+        class: Class,
+        bytes: usize,
+    ) -> Vec<LineId> {
+        self.mark(pull, offset);
+        self.counts.messages += 1;
+        self.counts.bytes += bytes as u64;
+        self.spare = (self.spare + bytes as f64 * COPIES_MAX).min(SPARE_MAX);
+        let mut lines = pool.copies();
+        let lossy = |line: Option<&LineId>| {
+            line.is_some_and(|id| {
+                pool.tier(*id).is_some_and(|tier| tier >= Tier::Gray) || pool.loss_out(*id) >= LOSSY
+            })
+        };
+        let usable = |id: &LineId| pool.tier(*id).is_some_and(|tier| tier < Tier::Full);
+        let mut count = match class {
+            Class::Urgent if lossy(lines.first()) && lossy(lines.get(1)) => 3,
+            Class::Urgent => 2,
+            Class::Normal | Class::Droppable if lossy(lines.first()) => 2,
+            Class::Normal | Class::Droppable => 1,
+        };
+        // The second copy of an urgent message is what the class promises; others must be affordable.
+        let promised = if class == Class::Urgent { 2 } else { 1 };
+        while count > promised && self.spare < ((count - 1) * bytes) as f64 {
+            count -= 1;
+        }
+        lines.retain(|id| usable(id));
+        if lines.is_empty() {
+            lines.extend(pool.primary());
+        }
+        lines.truncate(count);
+        self.copy(lines.len().saturating_sub(1), bytes);
+        lines
+    }
+
+    /// Chooses the lines for a message that the other end misses and asked for on `line`. `None`
+    /// where it was sent again just now; `again` is how long an answer takes to arrive.
+    pub fn repair(
+        &mut self,
+        pool: &Pool,
+        (pull, offset): (u64, u64),
+        line: LineId,
+        again: Duration,
+        now: Instant,
+    ) -> Option<Vec<LineId>> {
+        if self.repaired.get(&(pull, offset)).is_some_and(|until| *until > now) {
+            return None;
+        }
+        self.spare_until((pull, offset), now + again, now);
+        let usable = |id: &LineId| pool.tier(*id).is_some_and(|tier| tier < Tier::Full);
+        let others = pool.copies().into_iter().filter(|other| *other != line && usable(other));
+        let mut lines: Vec<LineId> = Some(line).filter(usable).into_iter().chain(others).collect();
+        lines.truncate(REPAIR_COPIES);
+        Some(lines)
+    }
+
+    /// A repair of so many bytes left on so many lines.
+    pub fn count_repair(&mut self, lines: usize, bytes: usize) {
+        self.counts.repairs += lines as u64;
+        self.counts.repair_bytes += (lines * bytes) as u64;
+        self.spare = (self.spare - (lines * bytes) as f64).max(-SPARE_MAX);
+    }
+
+    /// What to tell in a beat: so much as fits in `bytes`.
+    pub fn marks(&mut self, beat: u64, bytes: usize) -> Vec<Mark> {
+        let fits = (bytes / MARK_BYTES_MAX).min(MARKS_MAX);
+        let after = (Bound::Excluded(self.marked), Bound::Unbounded);
+        let mut pulls: Vec<u64> = self.marks.range(after).map(|(pull, _)| *pull).collect();
+        pulls.extend(self.marks.range(..=self.marked).map(|(pull, _)| *pull));
+        pulls.truncate(fits);
+        self.marked = pulls.last().copied().unwrap_or(0);
+        let mut told = Vec::with_capacity(pulls.len());
+        for pull in pulls {
+            if let Some(mark) = self.marks.get_mut(&pull) {
+                mark.beats[mark.next % TOLD_MAX] = beat;
+                mark.next += 1;
+                told.push(Mark { pull, high: mark.high });
+            }
+        }
+        told
+    }
+
+    /// The other end heard our beats: bit `i` of `heard` is beat `base - i`.
+    pub fn handle_beats(&mut self, base: u64, heard: u64) {
+        let was_heard = |beat: &u64| {
+            *beat > 0
+                && base.checked_sub(*beat).is_some_and(|age| age < 64 && heard >> age & 1 == 1)
+        };
+        self.marks.retain(|_, mark| !mark.beats.iter().any(was_heard));
+    }
+
+    /// A message went by a stream on `line`: it is marked like any other, and not sent again while
+    /// it may still arrive.
+    pub fn sent_by_stream(&mut self, (pull, offset): (u64, u64), bytes: usize, now: Instant) {
+        self.mark(pull, offset);
+        self.counts.messages += 1;
+        self.counts.bytes += bytes as u64;
+        self.spare_until((pull, offset), now + STREAM_PATIENCE, now);
+    }
+
+    /// A pull is closed.
+    pub fn handle_close(&mut self, pull: u64) {
+        self.marks.remove(&pull);
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> SenderCounts {
+        self.counts
+    }
+
+    fn mark(&mut self, pull: u64, offset: u64) {
+        let high = self.marks.get(&pull).map_or(0, |mark| mark.high);
+        self.marks.insert(pull, Told { high: high.max(offset), ..Told::default() });
+    }
+
+    fn spare_until(&mut self, key: (u64, u64), until: Instant, now: Instant) {
+        while let Some(oldest) = self.repairs.front().copied() {
+            let is_over = self.repaired.get(&oldest).is_none_or(|until| *until <= now);
+            if !is_over && self.repairs.len() < REPAIRS_MAX {
+                break;
+            }
+            self.repairs.pop_front();
+            self.repaired.remove(&oldest);
+        }
+        if self.repaired.insert(key, until).is_none() {
+            self.repairs.push_back(key);
+        }
+    }
+
+    fn copy(&mut self, count: usize, bytes: usize) {
+        self.counts.copies += count as u64;
+        self.counts.copy_bytes += (count * bytes) as u64;
+        self.spare = (self.spare - (count * bytes) as f64).max(-SPARE_MAX);
+    }
+}
+
+/// Asks that one nack makes, oldest first.
+pub fn asked(nack: &Nack) -> impl Iterator<Item = u64> {
+    let ranges = nack.ranges.iter().copied();
+    ranges.flat_map(|(first, count)| first..first.saturating_add(count)).take(NACK_MESSAGES_MAX)
+}
+
+/// Beats that are remembered of a mark: 400 ms of round trip at 50 ms between beats.
+const TOLD_MAX: usize = 8;
+/// How long a stream may take before what it carries is sent another way.
+const STREAM_PATIENCE: Duration = Duration::from_millis(250);
+/// Bytes of a mark: two numbers, of which the pull's is below 2^28 and the offset's below 2^42.
+const MARK_BYTES_MAX: usize = 10;
+/// Loss from which on one line alone is not trusted.
+const LOSSY: f64 = 0.35;
+/// Copies of a repair.
+const REPAIR_COPIES: usize = 2;
+/// Bytes of copies and repairs over those of first sends.
+const COPIES_MAX: f64 = 1.5;
+/// What may be saved of it.
+const SPARE_MAX: f64 = 65_536.0;
+/// Repairs that are remembered, so that a request that came twice is answered once.
+const REPAIRS_MAX: usize = 8192;
+/// Messages that one request may ask for.
+const NACK_MESSAGES_MAX: usize = 1024;
