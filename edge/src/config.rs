@@ -10,7 +10,7 @@ use shared::io::admin;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
 use shared::limits::PULLS_MAX;
-use shared::line::BudgetFactory;
+use shared::line::{Access, BudgetFactory};
 
 use crate::hub::SHARDS_MAX;
 use crate::{centrifuge, goim, token, upgrade};
@@ -28,10 +28,10 @@ pub struct Config {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// The node's certificate and the private CA.
     pub node: NodeFiles,
-    /// The upstream's line listener.
-    pub upstream: SocketAddr,
-    /// The local address that lines are opened from.
-    pub line_local: SocketAddr,
+    /// The upstream's line listeners: 1 to [`UPSTREAMS_MAX`].
+    pub upstreams: Vec<Access>,
+    /// The local addresses that lines are opened from: 1 to [`LOCALS_MAX`].
+    pub locals: Vec<Access>,
     /// What a line may use.
     pub budget: BudgetFactory,
     /// How long a pull outlives its last reader.
@@ -145,21 +145,24 @@ impl Configure for Config {
         let key: Option<PathBuf> =
             reader.optional("tls.key", "PEM key of the TLS listeners; read again when it changes.");
         let node = NodeFiles::read(reader);
-        let upstream = reader.required(
-            "upstream.address",
-            SocketAddr::from(([127, 0, 0, 1], 7401)),
-            "The origin's line listener (UDP).",
+        reader.renamed("upstream.address", "upstream.addresses, and is a list");
+        reader.renamed("upstream.local", "upstream.locals, and is a list");
+        let upstreams = reader.required(
+            "upstream.addresses",
+            vec![Access::of(SocketAddr::from(([127, 0, 0, 1], 7401)))],
+            "The origin's line listeners (UDP), each with the carrier it is reached by. Every address \
+             here is called from every one of upstream.locals.",
+        );
+        let locals = reader.list(
+            "upstream.locals",
+            vec![Access::of(SocketAddr::from(([0, 0, 0, 0], 0)))],
+            "Local addresses that lines are opened from, each with its carrier.",
         );
         let config = Self {
             log,
             admin,
             certificate: chain.clone().zip(key.clone()),
             node,
-            line_local: reader.value(
-                "upstream.local",
-                SocketAddr::from(([0, 0, 0, 0], 0)),
-                "Local address that lines are opened from.",
-            ),
             budget: BudgetFactory::read(reader),
             linger: reader.ranged(
                 "upstream.linger",
@@ -204,8 +207,21 @@ impl Configure for Config {
             centrifuge: centrifuge::Config::read(reader),
             token: token::Config::read(reader),
             listen,
-            upstream,
+            upstreams,
+            locals,
         };
+        for (key, accesses, most) in [
+            ("upstream.addresses", &config.upstreams, UPSTREAMS_MAX),
+            ("upstream.locals", &config.locals, LOCALS_MAX),
+        ] {
+            if !(1..=most).contains(&accesses.len()) {
+                let count = accesses.len();
+                reader.fault(
+                    key,
+                    format_args!("must be 1 to {most} addresses, but there are {count}"),
+                );
+            }
+        }
         if chain.is_some() != key.is_some() {
             reader.fault("tls.certificate", "needs tls.key, and the other way round");
         }
@@ -337,5 +353,73 @@ impl Configure for Limits {
     }
 }
 
+/// Addresses of the upstream that lines are opened to.
+pub const UPSTREAMS_MAX: usize = 16;
+
+/// Local addresses that lines are opened from.
+pub const LOCALS_MAX: usize = 8;
+
 /// Asks beside its subscriptions that a client may make when it connects.
 const BURST_SPARE: u32 = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use shared::config::{Layers, resolve};
+
+    use super::*;
+
+    fn read(file: &str) -> Result<Config, String> {
+        let layers =
+            Layers::new("LINECAST_EDGE").with_file("edge.toml", &format!("{NEEDED}{file}"));
+        resolve(layers, |_| Err(io::ErrorKind::NotFound.into()))
+            .map_err(|faults| faults.to_string())
+    }
+
+    const NEEDED: &str = "listen.http = \"127.0.0.1:1\"\n\
+                          node = { ca = \"ca\", certificate = \"certificate\", key = \"key\" }\n";
+
+    #[test]
+    fn lines_have_carriers_at_both_ends() {
+        let config = read(
+            "[upstream]\naddresses = [\"10.0.0.1:7401 telecom\", \"[::1]:7401\"]\n\
+             locals = [\"10.0.0.2:0 unicom\"]\n",
+        )
+        .unwrap();
+        let texts =
+            |accesses: &[Access]| accesses.iter().map(Access::to_string).collect::<Vec<_>>();
+        assert_eq!(texts(&config.upstreams), ["10.0.0.1:7401 telecom", "[::1]:7401"]);
+        assert_eq!(texts(&config.locals), ["10.0.0.2:0 unicom"]);
+        let config = read("upstream.addresses = [\"10.0.0.1:7401\"]\n").unwrap();
+        assert_eq!(texts(&config.locals), ["0.0.0.0:0"]);
+    }
+
+    #[test]
+    fn there_are_neither_no_lines_nor_too_many() {
+        let many = |count: usize| vec!["\"10.0.0.1:1\""; count].join(", ");
+        let list = |addresses: usize, locals: usize| {
+            let (addresses, locals) = (many(addresses), many(locals));
+            read(&format!("upstream = {{ addresses = [{addresses}], locals = [{locals}] }}\n"))
+        };
+        assert!(list(UPSTREAMS_MAX, LOCALS_MAX).is_ok());
+        for (addresses, locals, said) in [
+            (0, 1, "must be 1 to 16 addresses, but there are 0"),
+            (17, 1, "must be 1 to 16 addresses, but there are 17"),
+            (1, 0, "must be 1 to 8 addresses, but there are 0"),
+            (1, 9, "must be 1 to 8 addresses, but there are 9"),
+        ] {
+            let faults = list(addresses, locals).unwrap_err();
+            assert!(faults.contains(said), "{faults}");
+        }
+    }
+
+    #[test]
+    fn old_keys_name_their_successors() {
+        let faults =
+            read("upstream = { address = \"10.0.0.1:1\", local = \"10.0.0.2:0\" }\n").unwrap_err();
+        for said in ["upstream.addresses, and is a list", "upstream.locals, and is a list"] {
+            assert!(faults.contains(said), "{faults}");
+        }
+    }
+}

@@ -116,8 +116,8 @@ pub fn edge_file(layout: &Layout, at: usize) -> String {
     text.path("key", &facing.key);
     layout.node(&mut text, 2 + at);
     text.table("upstream");
-    text.address("address", layout.ports.upstream(at));
-    text.text("local", "127.0.0.1:0");
+    text.raw("addresses", &format!("[{}]", quoted(&loopback(layout.ports.upstream(at)))));
+    text.raw("locals", "[\"127.0.0.1:0\"]");
     text.table("svrlist");
     text.raw("addresses", &format!("[{}]", quoted(&loopback(layout.ports.svrlist_line))));
     text.table("place");

@@ -121,8 +121,8 @@ impl Reporter {
             bits_out_max: config.public.bits_out_max,
             draining,
             lines: vec![LineReport {
-                local: config.line_local.to_string(),
-                remote: config.upstream.to_string(),
+                local: config.locals[0].to_string(),
+                remote: config.upstreams[0].to_string(),
                 upstream: "origin".into(),
                 up: self.gauges.line_up.load(Ordering::Relaxed),
                 rtt_ms: rtt_us as f64 / 1000.0,

@@ -96,12 +96,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let (namespaces, mut told) = watch::channel(None);
     let upstream = Upstream {
         node: name.name.clone(),
-        remote: config.upstream,
+        remote: config.upstreams[0].address,
         linger: config.linger,
         channels_max: config.channels_max,
         request_timeout: config.request_timeout,
     };
-    let endpoint = line::calling(config.line_local, &nodes, Role::Origin, config.budget)?;
+    let endpoint = line::calling(config.locals[0].address, &nodes, Role::Origin, config.budget)?;
     let uplink = Uplink::new(
         upstream,
         (endpoint, nodes.clone()),
