@@ -148,6 +148,7 @@ fn a_network_starts_heals_and_stops() {
 
     assert!(line_of(base, &["line", "break", "bj-telecom"]).contains("  up    blackhole "));
     assert!(line_of(base, &["line"]).contains("  down  blackhole "));
+    assert!(line_of(base, &["line", "heal", "bj-telecom/unicom"]).contains("  up    clean "));
     assert!(line_of(base, &["line", "heal", "bj-telecom"]).contains("  up    clean "));
 
     kill("KILL", edge);

@@ -158,25 +158,49 @@ impl Relay {
         Self { http: Http::new(), base: base.into() }
     }
 
-    /// Loses everything on a line.
+    /// Loses everything on a line; tells what it is then.
     pub async fn break_line(&self, name: &str) -> Result<Value> {
-        self.set(name, &json!({ "preset": "blackhole" })).await
+        self.set_line(name, &json!({ "preset": "blackhole" })).await
     }
 
     /// Changes settings of a line; tells what it is then.
-    pub async fn set(&self, name: &str, settings: &Value) -> Result<Value> {
+    pub async fn set_line(&self, name: &str, settings: &Value) -> Result<Value> {
         self.post(&format!("lines/{name}"), settings).await
     }
 
     /// Takes everything back that was done to a line; tells what it is then.
-    pub async fn heal(&self, name: &str) -> Result<Value> {
+    pub async fn heal_line(&self, name: &str) -> Result<Value> {
         self.post(&format!("lines/{name}/heal"), &json!({})).await
     }
 
     /// A line with its settings and counters.
     pub async fn line(&self, name: &str) -> Result<Value> {
-        let answer = self.http.get(&format!("{}/lines/{name}", self.base)).await?;
-        ensure!(answer.status == 200, "{name}: status {}: {}", answer.status, answer.text());
+        self.get(&format!("lines/{name}")).await
+    }
+
+    /// Loses everything on all lines of an edge; tells what they are then.
+    pub async fn cut_off(&self, edge: &str) -> Result<Vec<Value>> {
+        self.set_edge(edge, &json!({ "preset": "blackhole" })).await
+    }
+
+    /// Changes settings of all lines of an edge; tells what they are then.
+    pub async fn set_edge(&self, edge: &str, settings: &Value) -> Result<Vec<Value>> {
+        lines(self.post(&format!("lines/{edge}"), settings).await?)
+    }
+
+    /// Takes everything back that was done to the lines of an edge; tells what they are then.
+    pub async fn heal_edge(&self, edge: &str) -> Result<Vec<Value>> {
+        lines(self.post(&format!("lines/{edge}/heal"), &json!({})).await?)
+    }
+
+    /// The lines of an edge with their settings and counters.
+    pub async fn lines_of(&self, edge: &str) -> Result<Vec<Value>> {
+        lines(self.get(&format!("lines/{edge}")).await?)
+    }
+
+    async fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.http.get(&format!("{}/{path}", self.base)).await?;
+        ensure!(answer.status == 200, "{path}: status {}: {}", answer.status, answer.text());
         answer.json()
     }
 
@@ -185,6 +209,13 @@ impl Relay {
             self.http.post(&format!("{}/{path}", self.base), &[], body.to_string()).await?;
         ensure!(answer.status == 200, "{path}: status {}: {}", answer.status, answer.text());
         answer.json()
+    }
+}
+
+fn lines(mut report: Value) -> Result<Vec<Value>> {
+    match report["lines"].take() {
+        Value::Array(lines) => Ok(lines),
+        _ => bail!("no lines of an edge: {report}"),
     }
 }
 

@@ -85,17 +85,17 @@ pub(super) enum LineCommand {
     List,
     /// Loses everything on a line, silently
     Break {
-        /// Its name, such as bj-telecom
+        /// Its name, such as bj-telecom/unicom, or an edge's for all of its lines
         name: String,
     },
     /// Takes everything back that was done to a line
     Heal {
-        /// Its name, such as bj-telecom
+        /// Its name, such as bj-telecom/unicom, or an edge's for all of its lines
         name: String,
     },
     /// Makes a line worse or better
     Set {
-        /// Its name, such as bj-telecom
+        /// Its name, such as bj-telecom/unicom, or an edge's for all of its lines
         name: String,
         /// What to set: preset, delay, loss and so on for both directions, up.loss or down.loss for
         /// one

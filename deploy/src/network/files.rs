@@ -116,7 +116,8 @@ pub fn edge_file(layout: &Layout, at: usize) -> String {
     text.path("key", &facing.key);
     layout.node(&mut text, 2 + at);
     text.table("upstream");
-    text.raw("addresses", &format!("[{}]", quoted(&loopback(layout.ports.upstream(at)))));
+    let upstreams: Vec<String> = layout.ports.upstreams(at).iter().map(quoted).collect();
+    text.raw("addresses", &format!("[{}]", upstreams.join(", ")));
     text.raw("locals", "[\"127.0.0.1:0\"]");
     text.table("svrlist");
     text.raw("addresses", &format!("[{}]", quoted(&loopback(layout.ports.svrlist_line))));
@@ -144,10 +145,13 @@ pub fn edge_file(layout: &Layout, at: usize) -> String {
 pub fn relay_file(layout: &Layout, ports: &RelayPorts) -> String {
     let mut text = Text::new();
     text.address("admin", ports.admin);
-    for (at, port) in ports.lines.iter().enumerate() {
-        text.table(&format!("line.{}", line_name(at)));
-        text.address("listen", *port);
-        text.address("target", layout.ports.origin_line);
+    for (edge, lines) in ports.lines.iter().enumerate() {
+        for (line, port) in lines.iter().enumerate() {
+            text.table(&format!("line.edge-{}-line-{}", edge + 1, line + 1));
+            text.text("name", &line_name(edge, line));
+            text.address("listen", *port);
+            text.address("target", layout.ports.origin_line);
+        }
     }
     text.finish()
 }

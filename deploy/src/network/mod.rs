@@ -51,9 +51,9 @@ pub fn edge_name(at: usize) -> String {
     }
 }
 
-/// What the line of edge `at` (from 0) is called.
-pub fn line_name(at: usize) -> String {
-    edge_name(at)
+/// What line `line` of edge `edge` (both from 0) is called: the edge and the carrier it goes through.
+pub fn line_name(edge: usize, line: usize) -> String {
+    format!("{}/{}", edge_name(edge), CARRIERS[line])
 }
 
 /// The nodes of a network with this many edges: origin, svrlist, edges.
@@ -62,6 +62,12 @@ pub fn nodes(edges: usize) -> Vec<NodeName> {
     let fixed = [node(Role::Origin, NODE.to_owned()), node(Role::Svrlist, NODE.to_owned())];
     fixed.into_iter().chain((0..edges).map(|at| node(Role::Edge, edge_name(at)))).collect()
 }
+
+/// How many lines each edge has to the origin where a relay carries them.
+pub const LINES: usize = CARRIERS.len();
+
+/// Through whose network each line of an edge goes.
+pub const CARRIERS: [&str; 3] = ["telecom", "unicom", "mobile"];
 
 const STANDS: [Stand; 3] = [
     Stand { name: "bj-telecom", region: "110000", city: "Beijing", carrier: "telecom" },
@@ -93,6 +99,7 @@ mod tests {
         for stand in STANDS {
             assert!(geo_data::Region::parse(stand.region).is_some());
             assert!(geo_data::Carrier::parse(stand.carrier).is_some());
+            assert!(CARRIERS.contains(&stand.carrier));
         }
     }
 }

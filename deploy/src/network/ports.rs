@@ -3,6 +3,10 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use shared::line::Access;
+
+use super::{CARRIERS, LINES};
+
 /// Every port of a network, all on loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -44,8 +48,8 @@ pub struct EdgePorts {
 pub struct RelayPorts {
     /// Where lines are read and changed.
     pub admin: u16,
-    /// Where each edge calls (UDP), in their order.
-    pub lines: Vec<u16>,
+    /// Where each edge calls (UDP), in their order: one port for each of [`CARRIERS`].
+    pub lines: Vec<[u16; LINES]>,
 }
 
 /// A socket that a service listens on.
@@ -103,6 +107,13 @@ impl Ports {
                 admin: first + 9,
             }
         };
+        let lines = |number: u16| {
+            let mut port = base + 300 + 10 * number;
+            [(); LINES].map(|()| {
+                port += 1;
+                port
+            })
+        };
         Self {
             origin_api: base,
             origin_line: base + 1,
@@ -111,17 +122,22 @@ impl Ports {
             svrlist_line: base + 101,
             svrlist_admin: base + 109,
             edges: (1..=EDGES).map(edge).collect(),
-            relay: Some(RelayPorts {
-                admin: base + 309,
-                lines: (1..=EDGES).map(|number| base + 300 + 10 * number + 1).collect(),
-            }),
+            relay: Some(RelayPorts { admin: base + 309, lines: (1..=EDGES).map(lines).collect() }),
         }
     }
 
-    /// Where edge `at` (from 0) calls: its line through the relay, or the origin itself.
-    pub fn upstream(&self, at: usize) -> u16 {
-        let line = self.relay.as_ref().and_then(|relay| relay.lines.get(at));
-        line.copied().unwrap_or(self.origin_line)
+    /// Where edge `at` (from 0) calls: its lines through the relay, or the origin itself.
+    pub fn upstreams(&self, at: usize) -> Vec<Access> {
+        match self.relay.as_ref().and_then(|relay| relay.lines.get(at)) {
+            Some(ports) => {
+                let line = |(port, carrier): (&u16, &str)| Access {
+                    address: loopback(*port),
+                    carrier: carrier.to_owned(),
+                };
+                ports.iter().zip(CARRIERS).map(line).collect()
+            }
+            None => vec![Access::of(loopback(self.origin_line))],
+        }
     }
 
     /// Every socket that the services listen on.
@@ -153,8 +169,10 @@ impl Ports {
         }
         if let Some(relay) = &self.relay {
             listeners.push(of("the relay's admin", Tcp, relay.admin));
-            for (number, line) in (1..).zip(&relay.lines) {
-                listeners.push(of(&format!("edge {number}'s line"), Udp, *line));
+            for (number, lines) in (1..).zip(&relay.lines) {
+                for (port, carrier) in lines.iter().zip(CARRIERS) {
+                    listeners.push(of(&format!("edge {number}'s {carrier} line"), Udp, *port));
+                }
             }
         }
         listeners
@@ -197,22 +215,27 @@ mod tests {
         assert_eq!((ports.svrlist, ports.svrlist_line, ports.svrlist_admin), (7500, 7501, 7509));
         let edge = EdgePorts { tcp: 7631, http: 7632, tcp_tls: 7633, http_tls: 7634, admin: 7639 };
         assert_eq!(ports.edges[2], edge);
-        let relay = RelayPorts { admin: 7709, lines: vec![7711, 7721, 7731] };
+        let lines = vec![[7711, 7712, 7713], [7721, 7722, 7723], [7731, 7732, 7733]];
+        let relay = RelayPorts { admin: 7709, lines };
         assert_eq!(ports.relay, Some(relay));
     }
 
     #[test]
     fn edges_call_through_the_relay_if_there_is_one() {
         let ports = Ports::default();
-        assert_eq!([0, 1, 2].map(|at| ports.upstream(at)), [7711, 7721, 7731]);
-        assert_eq!(Ports { relay: None, ..ports }.upstream(1), 7401);
+        let texts = |ports: &Ports| -> Vec<String> {
+            ports.upstreams(1).iter().map(Access::to_string).collect()
+        };
+        let lines = ["127.0.0.1:7721 telecom", "127.0.0.1:7722 unicom", "127.0.0.1:7723 mobile"];
+        assert_eq!(texts(&ports), lines);
+        assert_eq!(texts(&Ports { relay: None, ..ports }), ["127.0.0.1:7401"]);
     }
 
     #[test]
     fn no_port_is_used_twice() {
         let listeners = Ports::from_base(20_000).unwrap().listeners();
         let ports: BTreeSet<u16> = listeners.iter().map(|l| l.address.port()).collect();
-        assert_eq!((listeners.len(), ports.len()), (25, 25));
+        assert_eq!((listeners.len(), ports.len()), (31, 31));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{API_KEY, Ports, line_name, stand};
+use super::{API_KEY, CARRIERS, Ports, edge_name, line_name, stand};
 
 /// What there is to tell.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +57,10 @@ impl Facts<'_> {
         }
         if let Some(relay) = relay {
             line("relay", "admin", &format!("{}/lines", local(&relay.admin)));
-            for (at, port) in relay.lines.iter().enumerate() {
-                let way = format!("udp 127.0.0.1:{port}, from edge {} to the origin", at + 1);
-                line("", &line_name(at), &way);
+            for (at, ports) in relay.lines.iter().enumerate() {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                let ports = format!("udp 127.0.0.1, ports {}", ports.join(", "));
+                line("", &edge_name(at), &format!("{ports}: {}", CARRIERS.join(", ")));
             }
         }
         text.push('\n');
@@ -89,9 +90,10 @@ impl Facts<'_> {
         if let Some(relay) = relay {
             let usual = usual.relay.map_or(0, |relay| relay.admin);
             let relay = flag(relay.admin, usual, "--relay");
-            let name = line_name(0);
-            line(&format!("  {program} line break {name}{relay}    edge 1's line to the origin"));
-            line(&format!("  {program} line heal {name}{relay}"));
+            let (first, edge) = (line_name(0, 0), edge_name(0));
+            line(&format!("  {program} line break {first}{relay}    a line of edge 1"));
+            line(&format!("  {program} line break {edge}{relay}    all its lines"));
+            line(&format!("  {program} line heal {edge}{relay}"));
             line(&format!("  {program} line{relay}    what all lines do"));
         }
         line("");
@@ -119,7 +121,8 @@ mod tests {
         assert!(text.contains("--count 100 --rate 10\n"), "{text}");
         assert!(text.contains("ws://127.0.0.1:7632/connection/websocket"), "{text}");
         assert!(text.contains("kill -9 103 "), "{text}");
-        assert!(text.contains("  linecast line break bj-telecom  "), "{text}");
+        assert!(text.contains("  linecast line break bj-telecom/telecom  "), "{text}");
+        assert!(text.contains("ports 7721, 7722, 7723: telecom, unicom, mobile\n"), "{text}");
         assert!(text.contains("  linecast line heal bj-telecom\n"), "{text}");
         assert!(text.contains("Data are kept in /data."), "{text}");
     }

@@ -7,21 +7,21 @@ use super::report::{LineReport, Report};
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Lose everything on a line.
+    /// Lose everything on a line, or on all of an edge.
     Break {
-        /// The line.
+        /// The line, or the edge.
         name: String,
     },
-    /// Make a line what it is without faults.
+    /// Make lines what they are without faults.
     Heal {
-        /// The line.
+        /// The line, or the edge.
         name: String,
     },
     /// Show all lines.
     List,
-    /// Change settings of a line.
+    /// Change settings of lines.
     Set {
-        /// The line.
+        /// The line, or the edge.
         name: String,
         /// Keys such as `loss` or `up.preset`, with their values as words.
         settings: Vec<(String, String)>,
@@ -51,13 +51,9 @@ impl Order {
 
     /// What to show of the relay's answer.
     pub fn outcome(&self, status: u16, body: &[u8]) -> Result<String, Refusal> {
-        let shown = match self {
-            Self::List => serde_json::from_slice::<Report>(body).map(|report| report.to_string()),
-            Self::Break { .. } | Self::Heal { .. } | Self::Set { .. } => {
-                serde_json::from_slice::<LineReport>(body).map(|report| report.to_string())
-            }
-        };
-        match shown {
+        let line = || serde_json::from_slice::<LineReport>(body).map(|report| report.to_string());
+        let lines = serde_json::from_slice::<Report>(body).map(|report| report.to_string());
+        match lines.or_else(|_| line()) {
             Ok(shown) if status == 200 => Ok(shown),
             _ => Err(Refusal { status, said: words(body) }),
         }

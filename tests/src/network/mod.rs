@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::api::{Origin, Relay, Svrlist};
 use crate::real_client::RealClient;
 use crate::wait::within_time;
-pub use deploy::network::{API_KEY, TOKEN_SECRET, line_name};
+pub use deploy::network::{API_KEY, LINES, TOKEN_SECRET, edge_name, line_name};
 use deploy::network::{EdgePorts, Layout, Ports, RelayPorts, write};
 pub use process::{Process, Program};
 
@@ -167,7 +167,7 @@ impl Network {
         format!("http://127.0.0.1:{}", self.ports.svrlist)
     }
 
-    /// The lines, where the plan asks for a relay. Each is called as the edge whose line it is.
+    /// The lines, where the plan asks for a relay: [`LINES`] of each edge, called as [`line_name`] says.
     pub fn lines(&self) -> Result<Relay> {
         let relay = self.ports.relay.as_ref().context("the plan asks for no relay")?;
         Ok(Relay::new(format!("http://127.0.0.1:{}", relay.admin)))
@@ -266,11 +266,15 @@ fn choose_ports(plan: &Plan) -> Result<Ports> {
     })
 }
 
-fn relay_ports(lines: usize) -> Result<RelayPorts> {
-    Ok(RelayPorts {
-        admin: port::free()?,
-        lines: (0..lines).map(|_| port::free()).collect::<Result<_>>()?,
-    })
+fn relay_ports(edges: usize) -> Result<RelayPorts> {
+    let lines = |_| -> Result<[u16; LINES]> {
+        let mut ports = [0; LINES];
+        for port in &mut ports {
+            *port = port::free()?;
+        }
+        Ok(ports)
+    };
+    Ok(RelayPorts { admin: port::free()?, lines: (0..edges).map(lines).collect::<Result<_>>()? })
 }
 
 /// A folder of its own for one network, not created yet.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use serde_json::json;
-use tests::network::{Plan, line_name};
+use serde_json::{Value, json};
+use tests::network::{LINES, Plan, edge_name};
 use tests::stream::Stream;
 use tests::wait::until;
 use tests::{centrifuge, goim};
@@ -15,9 +15,9 @@ const CHANNEL: &str = "live:1000";
 const ROOM: &str = "live://1000";
 
 #[test]
-fn a_broken_line_costs_a_pause_and_nothing_else() {
+fn an_edge_that_is_cut_off_costs_a_pause_and_nothing_else() {
     network_with(Plan { relay: true, ..Plan::edges(2) }, async |network| {
-        let (api, lines, broken) = (network.api(), network.lines()?, line_name(0));
+        let (api, lines, broken) = (network.api(), network.lines()?, edge_name(0));
         let mut reader = Reader::new(network.edge(0).http).await?;
         let mut viewer = Viewer::new(network.edge(0).tcp).await?;
         let mut elsewhere = Viewer::new(network.edge(1).tcp).await?;
@@ -25,8 +25,8 @@ fn a_broken_line_costs_a_pause_and_nothing_else() {
         reader.read(50).await?;
         viewer.read(50).await?;
 
-        lines.break_line(&broken).await?;
-        // Three seconds: the edge gives the line up after two, and calls in vain.
+        ensure!(lines.cut_off(&broken).await?.len() == LINES);
+        // Three seconds: the edge gives its lines up after two, and calls in vain.
         let mut pace = tokio::time::interval(Duration::from_millis(20));
         for n in 50..200 {
             pace.tick().await;
@@ -37,19 +37,20 @@ fn a_broken_line_costs_a_pause_and_nothing_else() {
         let mut late = goim::Client::tcp(network.edge(0).tcp).await?;
         late.login(&goim::Login::room(ROOM)).await?;
         let lost = async || {
-            let line = lines.line(&broken).await?;
-            Ok(line["up"]["dropped"]["blackhole"]["datagrams"].as_u64())
+            let lines = lines.lines_of(&broken).await?;
+            let lost = |line: &Value| line["up"]["dropped"]["blackhole"]["datagrams"].as_u64();
+            Ok(lines.iter().filter_map(lost).sum::<u64>())
         };
-        until("datagrams lost on the line", lost, |lost| *lost > Some(0)).await?;
-        ensure!(viewer.client.push_now().await?.is_none(), "a message over a broken line");
+        until("datagrams lost on the lines", lost, |lost| *lost > 0).await?;
+        ensure!(viewer.client.push_now().await?.is_none(), "a message over broken lines");
 
-        lines.heal(&broken).await?;
+        lines.heal_edge(&broken).await?;
         publish::numbers(&api, CHANNEL, 200..250).await?;
         reader.read(250).await?;
         viewer.read(250).await?;
         elsewhere.read(250).await?;
 
-        lines.set(&broken, &json!({ "preset": "loss5", "delay": "10ms" })).await?;
+        lines.set_edge(&broken, &json!({ "preset": "loss5", "delay": "10ms" })).await?;
         publish::numbers(&api, CHANNEL, 250..350).await?;
         for viewer in [&mut viewer, &mut elsewhere] {
             viewer.read(350).await?;

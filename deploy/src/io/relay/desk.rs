@@ -9,7 +9,9 @@ use std::time::Instant;
 use hyper::Method;
 use shared::io::http::{Request, Response, StatusCode, error, json, percent_decode};
 
-use crate::relay::{Both, DirectionReport, Line, LineConfig, LineReport, Report, change};
+use crate::relay::{
+    Both, ChangeError, DirectionReport, Line, LineConfig, LineReport, Report, change,
+};
 
 /// A datagram under way.
 #[derive(Debug)]
@@ -64,22 +66,23 @@ impl Station {
         }
     }
 
-    fn change(&self, body: &[u8]) -> Response {
+    fn change(&self, body: &[u8]) -> Result<(), ChangeError> {
         let mut state = self.state();
-        let settings = match change(body, self.config.own, state.line.settings()) {
-            Ok(settings) => settings,
-            Err(error) => return json(StatusCode::BAD_REQUEST, &error.to_json()),
-        };
+        let settings = change(body, self.config.own, state.line.settings())?;
         state.line.set(settings, Instant::now());
         drop(state);
         tracing::info!(line = self.config.name, change = ?String::from_utf8_lossy(body), "changed");
-        json(StatusCode::OK, &self.report())
+        Ok(())
     }
 
-    fn heal(&self) -> Response {
+    fn heal(&self) {
         self.state().line.set(self.config.own, Instant::now());
         tracing::info!(line = self.config.name, "healed");
-        json(StatusCode::OK, &self.report())
+    }
+
+    /// Whether it is a line of this edge, as far as its name says.
+    fn is_of(&self, edge: &str) -> bool {
+        self.config.name.split_once('/').is_some_and(|(of, _)| of == edge)
     }
 }
 
@@ -111,11 +114,12 @@ impl Desk {
                 let lines = self.stations().map(|station| station.report()).collect();
                 json(StatusCode::OK, &Report { lines })
             }
-            (&Method::GET, Some(name)) => {
-                self.with(name, |line| json(StatusCode::OK, &line.report()))
-            }
+            (&Method::GET, Some(name)) => self.with(name, |_| Ok(())),
             (&Method::POST, Some(path)) => match path.strip_suffix("/heal") {
-                Some(name) => self.with(name, Station::heal),
+                Some(name) => self.with(name, |line| {
+                    line.heal();
+                    Ok(())
+                }),
                 None if request.body.len() > CHANGE_BYTES_MAX => {
                     error(StatusCode::PAYLOAD_TOO_LARGE, "a change is shorter than that")
                 }
@@ -125,15 +129,34 @@ impl Desk {
         })
     }
 
-    fn with(&self, name: &str, answer: impl FnOnce(&Station) -> Response) -> Response {
+    /// Does something to the line of this name, or to all lines of the edge of this name, and
+    /// answers what it is, or they are, then.
+    fn with(
+        &self,
+        name: &str,
+        mut act: impl FnMut(&Station) -> Result<(), ChangeError>,
+    ) -> Response {
         let name = percent_decode(name).unwrap_or_default();
-        match self.stations().find(|station| station.config.name == name) {
-            Some(station) => answer(station),
+        let line = self.stations().find(|station| station.config.name == name);
+        let of_edge = self.stations().filter(|station| line.is_none() && station.is_of(&name));
+        let stations: Vec<&Arc<Station>> = line.into_iter().chain(of_edge).collect();
+        if stations.is_empty() {
+            let names: Vec<&str> =
+                self.stations().map(|station| station.config.name.as_str()).collect();
+            let message = format!("no line or edge {name:?}; there are {}", names.join(", "));
+            return error(StatusCode::NOT_FOUND, &message);
+        }
+        for station in &stations {
+            // Whether a change is wrong does not depend on the line, so the first one tells.
+            if let Err(error) = act(station) {
+                return json(StatusCode::BAD_REQUEST, &error.to_json());
+            }
+        }
+        match line {
+            Some(line) => json(StatusCode::OK, &line.report()),
             None => {
-                let names: Vec<&str> =
-                    self.stations().map(|station| station.config.name.as_str()).collect();
-                let message = format!("no line {name:?}; there are {}", names.join(", "));
-                error(StatusCode::NOT_FOUND, &message)
+                let lines = stations.into_iter().map(|station| station.report()).collect();
+                json(StatusCode::OK, &Report { lines })
             }
         }
     }

@@ -13,7 +13,8 @@ use crate::relay::{Both, Preset, Settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running relay with one line, `edge/telecom`, to a target that sends everything back.
+/// A running relay with two lines, `edge/telecom` and `edge/unicom`, to a target that sends everything
+/// back. Callers use the first.
 struct Fixture {
     admin: String,
     line: SocketAddr,
@@ -46,8 +47,8 @@ impl Fixture {
         let target = socket.local_addr().unwrap();
         let mut echoing = JoinSet::new();
         echoing.spawn(echo(socket));
-        let line = LineConfig {
-            name: "edge/telecom".to_owned(),
+        let line = |carrier: &str| LineConfig {
+            name: format!("edge/{carrier}"),
             listen: loopback(),
             target,
             own: Both { up: own, down: own },
@@ -55,7 +56,7 @@ impl Fixture {
         };
         let relay = Relay::open(Config {
             admin: loopback(),
-            lines: vec![line],
+            lines: vec![line("telecom"), line("unicom")],
             clients_max: 4,
             client_idle: Duration::from_secs(60),
             seed: Some(1),
@@ -85,9 +86,12 @@ impl Fixture {
     }
 
     async fn line(&self) -> Value {
-        let url = format!("{}/lines", self.admin);
-        let answer = Http::new(None).unwrap().get(&url).await.unwrap();
-        answer.json().unwrap()["lines"][0].take()
+        self.get("/lines").await["lines"][0].take()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.admin);
+        Http::new(None).unwrap().get(&url).await.unwrap().json().unwrap()
     }
 
     /// Asks for the line until it is as it should be.
@@ -213,14 +217,35 @@ async fn a_target_that_was_away_is_reached_again() {
 }
 
 #[tokio::test]
+async fn an_edge_is_all_its_lines() {
+    let fixture = Fixture::new(Settings::default()).await;
+    let holes = |told: &Value| -> Vec<bool> {
+        let lines = told["lines"].as_array().unwrap();
+        lines.iter().map(|line| line["up"]["settings"]["blackhole"] == true).collect()
+    };
+    let (status, told) = fixture.post("/lines/edge/unicom", &json!({ "blackhole": true })).await;
+    assert_eq!((status, &told["name"]), (200, &json!("edge/unicom")));
+    assert_eq!(holes(&fixture.get("/lines/edge").await), [false, true]);
+    let (status, told) = fixture.post("/lines/edge", &json!({ "preset": "blackhole" })).await;
+    assert_eq!((status, holes(&told)), (200, vec![true, true]));
+    // Wrong in one part, it changes no line.
+    let wrong = json!({ "blackhole": false, "loss": 2 });
+    assert_eq!(fixture.post("/lines/edge", &wrong).await.0, 400);
+    assert_eq!(holes(&fixture.get("/lines").await), [true, true]);
+    let (status, told) = fixture.post("/lines/edge/heal", &json!({})).await;
+    assert_eq!((status, holes(&told)), (200, vec![false, false]));
+    fixture.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_request_is_said() {
     let fixture = Fixture::new(Settings::default()).await;
     let (status, said) = fixture.post("/lines/edge/telecom", &json!({ "loss": 2 })).await;
     assert_eq!(status, 400);
     assert_eq!(said["error"], "loss = \"2\" must be 0.0 to 1.0");
-    let (status, said) = fixture.post("/lines/edge", &json!({ "loss": 0.5 })).await;
+    let (status, said) = fixture.post("/lines/telecom", &json!({ "loss": 0.5 })).await;
     assert_eq!(status, 404);
-    assert_eq!(said["error"], "no line \"edge\"; there are edge/telecom");
+    assert_eq!(said["error"], "no line or edge \"telecom\"; there are edge/telecom, edge/unicom");
     assert_eq!(fixture.post("/lines", &json!({})).await.0, 405);
     assert_eq!(fixture.post("/linesmen", &json!({})).await.0, 404);
     let long = json!({ "loss": "0".repeat(20_000) });
