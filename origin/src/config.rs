@@ -10,9 +10,11 @@ use shared::channel::{BROADCAST_NAMESPACE, INBOX_NAMESPACE};
 use shared::config::{ByteSize, Configure, Reader, Secret};
 use shared::io::admin::default_address;
 use shared::io::http::Limits;
+use shared::io::line::Settings as LineSettings;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
-use shared::line::BudgetFactory;
+use shared::line::Access as LineEnd;
+use shared::line::opener::CANDIDATES_MAX;
 use shared::message::Class;
 use shared::namespace::{Access, Durability, Namespaces, Options};
 
@@ -33,8 +35,10 @@ pub struct Config {
     pub api: SocketAddr,
     /// Where edges open lines (UDP).
     pub line: SocketAddr,
-    /// What a line may use.
-    pub budget: BudgetFactory,
+    /// How lines use the network.
+    pub line_settings: LineSettings,
+    /// Where else edges may call, each with its carrier.
+    pub line_addresses: Vec<LineEnd>,
     /// Where operators look.
     pub admin: SocketAddr,
     /// The bounds of the API's listener.
@@ -87,7 +91,16 @@ impl Configure for Config {
         let log = LogConfig::read(reader);
         let api = reader.value("listen.api", loopback(7400), "Where back ends call the HTTP APIs.");
         let line = reader.value("listen.line", loopback(7401), "Where edges open lines (UDP).");
-        let budget = BudgetFactory::read(reader);
+        let line_settings = LineSettings::read(reader);
+        let line_addresses = reader.list(
+            "line.addresses",
+            Vec::new(),
+            "Public addresses of listen.line, each with its carrier: edges are told to try them all.",
+        );
+        if line_addresses.len() > CANDIDATES_MAX {
+            let fault = format!("at most {CANDIDATES_MAX} addresses are told to edges");
+            reader.fault("line.addresses", fault);
+        }
         let admin = reader.value(
             "admin",
             default_address(7409),
@@ -125,7 +138,8 @@ impl Configure for Config {
         Self {
             api,
             line,
-            budget,
+            line_settings,
+            line_addresses,
             admin,
             limits,
             node,

@@ -1,14 +1,14 @@
-//! Pulls: where an edge reads in a channel, and how much it may be sent. Decisions only; the line's
-//! task (`io/line.rs`) reads and writes.
+//! Pulls: where an edge reads in a channel, and how far it may be sent. Decisions only; the trunk's
+//! task (`io/line/session.rs`) reads and writes.
 //!
 //! Invariant: a pull is told `opened` before its first message and again after every jump of its
-//! cursor, and never sends more messages than it has credit for.
+//! cursor, and nothing at or after the offset that its credit reaches is sent.
 
 use shared::message::Position;
 use shared::ring::Cursor;
-use shared::wire::frame::Frame;
+use shared::wire::control::Opened;
 
-/// One pull of a line session.
+/// One pull of a trunk.
 #[derive(Debug)]
 pub struct Pull<C> {
     /// The number the edge gave it.
@@ -17,28 +17,31 @@ pub struct Pull<C> {
     pub source: C,
     wish: Option<Cursor>,
     cursor: Option<Cursor>,
+    /// Messages that may be sent from any beginning.
     credit: u32,
+    /// Messages before this offset may be sent.
+    until: u64,
 }
 
 impl<C> Pull<C> {
     /// A pull that wants to begin at `wish`, or with what comes next.
     pub fn new(id: u64, source: C, wish: Option<Cursor>, credit: u32) -> Self {
-        Self { id, source, wish, cursor: None, credit }
+        Self { id, source, wish, cursor: None, credit, until: 0 }
     }
 
     /// Messages that may be sent at the moment.
     pub fn credit(&self) -> usize {
-        self.credit as usize
+        let left = self.cursor.map_or(0, |cursor| self.until.saturating_sub(cursor.next));
+        usize::try_from(left).unwrap_or(usize::MAX)
     }
 
-    /// The edge has consumed messages.
-    pub fn grant(&mut self, messages: u32) {
-        self.credit = self.credit.saturating_add(messages);
+    /// The edge takes messages before this offset.
+    pub fn grant(&mut self, until: u64) {
+        self.until = self.until.max(until);
     }
 
     /// Messages were sent; the cursor has moved to `cursor`.
-    pub fn sent(&mut self, messages: usize, cursor: Cursor) {
-        self.credit = self.credit.saturating_sub(u32::try_from(messages).unwrap_or(u32::MAX));
+    pub fn sent(&mut self, cursor: Cursor) {
         self.cursor = Some(cursor);
     }
 
@@ -49,7 +52,7 @@ impl<C> Pull<C> {
 
     /// Chooses where to begin among what can be read, `oldest` to `top`, and says so. What the edge
     /// wished for and cannot have is a gap it learns of by the later beginning.
-    pub fn open(&mut self, oldest: Cursor, top: Position) -> Frame {
+    pub fn open(&mut self, oldest: Cursor, top: Position) -> Opened {
         let end = Cursor::after(top);
         let start = match self.wish.take() {
             Some(wish) if wish.epoch == top.epoch && wish.next <= end.next => {
@@ -68,13 +71,14 @@ impl<C> Pull<C> {
     }
 
     /// What comes next is gone: goes on at `oldest`, and says so.
-    pub fn skip(&mut self, oldest: Cursor, top: Position) -> Frame {
+    pub fn skip(&mut self, oldest: Cursor, top: Position) -> Opened {
         self.jump(oldest, top)
     }
 
-    fn jump(&mut self, to: Cursor, top: Position) -> Frame {
+    fn jump(&mut self, to: Cursor, top: Position) -> Opened {
         self.cursor = Some(to);
-        Frame::Opened { pull: self.id, epoch: to.epoch, next: to.next, top: top.offset }
+        self.until = self.until.max(to.next.saturating_add(self.credit.into()));
+        Opened { pull: self.id, epoch: to.epoch.number(), next: to.next, top: top.offset }
     }
 }
 
@@ -88,17 +92,17 @@ mod tests {
         Cursor { epoch: Epoch::new(epoch).expect("not zero"), next }
     }
 
-    fn opened(wish: Option<Cursor>) -> Frame {
+    fn opened(wish: Option<Cursor>) -> Opened {
         let mut pull = Pull::new(3, (), wish, 10);
         let top = Position { epoch: cursor(7, 0).epoch, offset: 20 };
-        let frame = pull.open(cursor(7, 5), top);
-        let Frame::Opened { epoch, next, .. } = frame else { panic!("{frame:?}") };
-        assert_eq!(pull.cursor(), Some(Cursor { epoch, next }));
-        frame
+        let opened = pull.open(cursor(7, 5), top);
+        assert_eq!(pull.cursor(), Some(cursor(opened.epoch, opened.next)));
+        assert_eq!(pull.credit(), 10);
+        opened
     }
 
-    fn at(next: u64) -> Frame {
-        Frame::Opened { pull: 3, epoch: cursor(7, 0).epoch, next, top: 20 }
+    fn at(next: u64) -> Opened {
+        Opened { pull: 3, epoch: 7, next, top: 20 }
     }
 
     #[test]
@@ -112,13 +116,16 @@ mod tests {
     }
 
     #[test]
-    fn credit_is_spent_and_granted() {
-        let mut pull = Pull::new(3, (), None, 10);
-        pull.sent(10, cursor(7, 31));
+    fn credit_is_a_place_that_only_moves_on() {
+        let mut pull = Pull::new(3, (), Some(cursor(7, 21)), 10);
+        assert_eq!(pull.credit(), 0, "not open yet");
+        pull.open(cursor(7, 5), Position { epoch: cursor(7, 0).epoch, offset: 40 });
+        pull.sent(cursor(7, 31));
         assert_eq!(pull.credit(), 0);
-        pull.grant(5);
+        pull.grant(36);
+        pull.grant(33);
         assert_eq!(pull.credit(), 5);
-        pull.sent(9, cursor(7, 40));
-        assert_eq!(pull.credit(), 0);
+        pull.skip(cursor(7, 100), Position { epoch: cursor(7, 0).epoch, offset: 140 });
+        assert_eq!(pull.credit(), 10, "a jump brings its own");
     }
 }

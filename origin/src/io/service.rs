@@ -13,6 +13,7 @@ use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{Nodes, POLL_PERIOD, Role, TlsError};
+use shared::line::Access;
 use tokio::net::TcpListener;
 
 use super::api::{self, Api};
@@ -79,6 +80,7 @@ pub struct Service {
     telemetry: Telemetry,
     nodes: Nodes,
     endpoint: Endpoint,
+    line_addresses: Vec<Access>,
     server: Server,
     access: ApiAccess,
     api: TcpListener,
@@ -93,7 +95,7 @@ impl Service {
         let nodes = Nodes::load(&config.node)?;
         let api = bind("the HTTP APIs", config.api).await?;
         let admin = bind("admin", config.admin).await?;
-        let endpoint = answering(config.line, &nodes, &[Role::Edge], config.budget)?;
+        let endpoint = answering(config.line, &nodes, &[Role::Edge], config.line_settings)?;
         let ephemeral = config.store.ephemeral.then(Ephemeral::new);
         if let Some(Ephemeral(folder)) = &ephemeral {
             config.store.place.folder.clone_from(folder);
@@ -122,6 +124,7 @@ impl Service {
             telemetry,
             nodes,
             endpoint,
+            line_addresses: config.line_addresses,
             server,
             access: config.access,
             api,
@@ -169,7 +172,13 @@ impl Service {
         let admin = Admin::new(self.telemetry, readiness);
         tasks.spawn_essential("admin", admin.serve(self.admin, shutdown.clone()));
         let nodes = self.nodes.clone();
-        let lines = line::serve(origin.clone(), nodes, self.endpoint, shutdown.clone());
+        let lines = line::serve(
+            origin.clone(),
+            nodes,
+            self.endpoint,
+            self.line_addresses,
+            shutdown.clone(),
+        );
         tasks.spawn_essential("lines", lines);
         let pace = Pace { meta_age: self.meta_age };
         tasks.spawn_essential("sweep", origin.clone().sweep(pace, shutdown.clone()));

@@ -1,8 +1,8 @@
 //! Lines over QUIC: endpoints, the handshake of a line, and its three kinds of streams.
 //!
 //! A line is one QUIC connection under mutual TLS. The caller opens the control stream and says
-//! hello; the answerer welcomes it. Live frames come on one unidirectional stream that the answerer
-//! opens; every uplink request is a bidirectional stream of its own.
+//! hello; the answerer welcomes it. Frames come in datagrams, and those that are large or old on
+//! unidirectional streams; every uplink request is a bidirectional stream of its own.
 //!
 //! Invariant: nothing is read beyond its bound (`CONTROL_BYTES_MAX`, `FRAME_BYTES_MAX`), and every
 //! wait of the handshake has a deadline.
@@ -19,11 +19,46 @@ use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use super::tls::{NodeName, Nodes, Role, SERVER_NAME, TlsError};
+use crate::config::{Configure, Reader};
 use crate::limits::CONTROL_BYTES_MAX;
-use crate::line::BudgetFactory;
+use crate::line::{BITS_PER_SECOND, BudgetFactory};
 use crate::wire::PROTOCOL_VERSION;
 use crate::wire::control::{Down, Hello, Request, Response, Up, Welcome, down, up};
 use crate::wire::frame::{Frame, FrameError};
+
+/// How lines use the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bits per second that each line may use in the direction from here.
+    pub bits_per_second: u64,
+    /// Whether the kernel may cut one large write into datagrams (GSO).
+    pub segmentation_offload: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { bits_per_second: BITS_PER_SECOND, segmentation_offload: true }
+    }
+}
+
+impl Configure for Settings {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            bits_per_second: reader.ranged(
+                "line.bits_per_second",
+                BITS_PER_SECOND,
+                64_000..=100_000_000_000,
+                "Bandwidth that each line may use in the direction from here.",
+            ),
+            segmentation_offload: reader.value(
+                "line.segmentation_offload",
+                true,
+                "Whether the kernel may cut one large write into datagrams (GSO); some network \
+                 cards lose such batches whole.",
+            ),
+        }
+    }
+}
 
 /// Why a line could not be opened or ended.
 #[derive(Debug, thiserror::Error)]
@@ -102,15 +137,15 @@ pub struct Answered {
 }
 
 /// An endpoint that answers lines of nodes of the given roles on `address`; each line
-/// may use `budget`.
+/// keeps to `settings`.
 pub fn answering(
     address: SocketAddr,
     nodes: &Nodes,
     accepts: &[Role],
-    budget: BudgetFactory,
+    settings: Settings,
 ) -> Result<Endpoint, LineError> {
     let mut config = nodes.quic_server(accepts)?;
-    config.transport_config(Arc::new(transport(budget)));
+    config.transport_config(Arc::new(transport(settings)));
     config.migration(false);
     let endpoint =
         Endpoint::server(config, address).map_err(|source| LineError::Bind { address, source })?;
@@ -118,17 +153,17 @@ pub fn answering(
 }
 
 /// An endpoint that calls nodes of one role from `address` (port 0 for any); each line
-/// may use `budget`.
+/// keeps to `settings`.
 pub fn calling(
     address: SocketAddr,
     nodes: &Nodes,
     expects: Role,
-    budget: BudgetFactory,
+    settings: Settings,
 ) -> Result<Endpoint, LineError> {
     let mut endpoint =
         Endpoint::client(address).map_err(|source| LineError::Bind { address, source })?;
     let mut config = nodes.quic_client(&[expects])?;
-    config.transport_config(Arc::new(transport(budget)));
+    config.transport_config(Arc::new(transport(settings)));
     endpoint.set_default_client_config(config);
     Ok(endpoint)
 }
@@ -269,7 +304,7 @@ impl<M: Message + Default> Receiver<M> {
     }
 }
 
-/// The live stream as an edge reads it.
+/// A stream of frames as its receiving end reads it.
 #[derive(Debug)]
 pub struct FrameReceiver {
     stream: RecvStream,
@@ -277,49 +312,45 @@ pub struct FrameReceiver {
 }
 
 impl FrameReceiver {
-    /// Waits for the upstream to open its live stream, which it does with the first frame.
-    pub async fn accept(connection: &Connection) -> Result<Self, LineError> {
-        let stream = connection.accept_uni().await?;
-        Ok(Self { stream, input: BytesMut::new() })
+    /// Reads frames from a stream that the peer opened.
+    pub fn new(stream: RecvStream) -> Self {
+        Self { stream, input: BytesMut::new() }
     }
 
-    /// Appends every frame that has arrived to `frames`, waiting until there is at least one.
-    /// `false` when the upstream ended the stream. May be cancelled without loss.
-    pub async fn receive(&mut self, frames: &mut Vec<Frame>) -> Result<bool, LineError> {
+    /// Appends every frame that has arrived to `frames`, waiting until there is at least one; answers
+    /// the bytes that were read. `None` when the stream ended. May be cancelled without loss.
+    pub async fn receive(&mut self, frames: &mut Vec<Frame>) -> Result<Option<usize>, LineError> {
+        let mut bytes = 0;
         loop {
             while let Some(frame) = Frame::decode(&mut self.input)? {
                 frames.push(frame);
             }
             if !frames.is_empty() {
-                return Ok(true);
+                return Ok(Some(bytes));
             }
             match self.stream.read_chunk(READ_BYTES, true).await? {
-                Some(chunk) => self.input.extend_from_slice(&chunk.bytes),
-                None => return Ok(false),
+                Some(chunk) => {
+                    bytes += chunk.bytes.len();
+                    self.input.extend_from_slice(&chunk.bytes);
+                }
+                None => return Ok(None),
             }
         }
     }
 }
 
-/// The live stream as an upstream writes it.
-#[derive(Debug)]
-pub struct FrameSender {
-    stream: SendStream,
-}
-
-impl FrameSender {
-    /// Opens the live stream of a line.
-    pub async fn open(connection: &Connection) -> Result<Self, LineError> {
-        let stream = connection.open_uni().await?;
-        let _ = stream.set_priority(LIVE_PRIORITY);
-        Ok(Self { stream })
-    }
-
-    /// Writes the pieces of frames in order, sharing their bytes; `pieces` is emptied.
-    pub async fn send(&mut self, pieces: &mut Vec<Bytes>) -> Result<(), LineError> {
-        self.stream.write_all_chunks(pieces).await?;
-        pieces.clear();
-        Ok(())
+/// Writes frames on a stream of their own, sharing their bytes, and waits until all have arrived.
+pub async fn send_frames(connection: &Connection, mut pieces: Vec<Bytes>) -> Result<(), LineError> {
+    let mut stream = connection.open_uni().await?;
+    let _ = stream.set_priority(LIVE_PRIORITY);
+    stream.write_all_chunks(&mut pieces).await?;
+    let _ = stream.finish();
+    match stream.stopped().await {
+        Ok(_) => Ok(()),
+        Err(quinn::StoppedError::ConnectionLost(error)) => Err(error.into()),
+        Err(quinn::StoppedError::ZeroRttRejected) => {
+            Err(LineError::Protocol("a stream was refused"))
+        }
     }
 }
 
@@ -349,13 +380,18 @@ async fn within<T>(
     tokio::time::timeout(timeout, work).await.unwrap_or(Err(LineError::TimedOut(timeout)))
 }
 
-fn transport(budget: BudgetFactory) -> quinn::TransportConfig {
+fn transport(settings: Settings) -> quinn::TransportConfig {
     let mut config = quinn::TransportConfig::default();
-    config.congestion_controller_factory(Arc::new(budget));
+    let Settings { bits_per_second, segmentation_offload } = settings;
+    config.congestion_controller_factory(Arc::new(BudgetFactory { bits_per_second }));
+    config.enable_segmentation_offload(segmentation_offload);
+    // What does not leave at once is late: the pool takes another line.
+    config.datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES);
+    config.datagram_receive_buffer_size(Some(8 * DATAGRAM_BUFFER_BYTES));
     // The pool probes lines and gives them up; this only cleans up after a peer that vanished.
     config.max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT_MS).into()));
     config.max_concurrent_bidi_streams(VarInt::from_u32(REQUESTS_MAX));
-    config.max_concurrent_uni_streams(VarInt::from_u32(4));
+    config.max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX));
     // One direction of a line over 200 ms of round trip at 320 Mbit/s.
     config.stream_receive_window(VarInt::from_u32(WINDOW_BYTES));
     config.receive_window(VarInt::from_u32(2 * WINDOW_BYTES));
@@ -367,6 +403,8 @@ fn transport(budget: BudgetFactory) -> quinn::TransportConfig {
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Uplink requests in flight on one line.
 pub const REQUESTS_MAX: u32 = 1024;
+/// Streams of frames in flight on one line.
+pub const STREAMS_MAX: u32 = 256;
 /// Close code of a line whose peer broke the protocol.
 pub const CLOSE_PROTOCOL: VarInt = VarInt::from_u32(1);
 /// Close code of a line that its side has no more use for.
@@ -379,4 +417,6 @@ const CONTROL_PRIORITY: i32 = 2;
 const TRUST_CHECK_PERIOD: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT_MS: u32 = 10_000;
 const WINDOW_BYTES: u32 = 8 << 20;
+/// Datagrams that wait for the congestion window: 20 ms at the default budget.
+const DATAGRAM_BUFFER_BYTES: usize = 256 << 10;
 const READ_BYTES: usize = 64 << 10;

@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
 
-use crate::config::{Configure, Reader};
-
 /// What lines may use; makes a [`Budget`] for each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetFactory {
@@ -27,18 +25,6 @@ pub struct BudgetFactory {
 impl Default for BudgetFactory {
     fn default() -> Self {
         Self { bits_per_second: BITS_PER_SECOND }
-    }
-}
-
-impl Configure for BudgetFactory {
-    fn read(reader: &mut Reader) -> Self {
-        let bits_per_second = reader.ranged(
-            "line.bits_per_second",
-            BITS_PER_SECOND,
-            64_000..=100_000_000_000,
-            "Bandwidth that each line may use in the direction from here.",
-        );
-        Self { bits_per_second }
     }
 }
 

@@ -9,7 +9,8 @@ use super::trunk::{Trunk, TrunkError, encoded};
 use super::{Access, LineId, TrunkAction};
 use crate::message::{Class, Epoch};
 use crate::ring::Cursor;
-use crate::wire::control::{down, up};
+use crate::wire::control::{self, down, up};
+use crate::wire::convert;
 use crate::wire::datagram::{Item, Signal};
 use crate::wire::frame::Frame;
 
@@ -94,10 +95,23 @@ impl Caller {
     /// The next control message, in order, but for those that tell where a pull stands.
     pub fn poll_control(&mut self, now: Instant) -> Option<down::Kind> {
         while let Some(message) = self.trunk.poll_control() {
-            let down::Kind::Opened(opened) = &message else { return Some(message) };
-            if let Some(epoch) = Epoch::new(opened.epoch).filter(|_| opened.next > 0) {
-                let start = Cursor { epoch, next: opened.next };
-                self.receiver.handle_opened(opened.pull, start, opened.top, now);
+            match message {
+                down::Kind::Opened(opened) => {
+                    if let Some(epoch) = Epoch::new(opened.epoch).filter(|_| opened.next > 0) {
+                        let start = Cursor { epoch, next: opened.next };
+                        self.receiver.handle_opened(opened.pull, start, opened.top, now);
+                    }
+                }
+                down::Kind::Refused(control::Refused { pull, code, temporary, reason }) => {
+                    self.receiver.handle_event(Event::Refused { pull, code, temporary, reason });
+                }
+                down::Kind::Presence(presence) => {
+                    for control::PresenceNote { pull, joined, info } in presence.notes {
+                        let info = convert::info_in(info.unwrap_or_default());
+                        self.receiver.handle_event(Event::Presence { pull, joined, info });
+                    }
+                }
+                other => return Some(other),
             }
         }
         None
@@ -117,7 +131,7 @@ impl Caller {
         self.listen(now);
         for item in items {
             match item {
-                Item::Frame(Frame::Message { pull, epoch, message }) => {
+                Item::Frame(Frame { pull, epoch, message }) => {
                     self.live = Some(line);
                     self.trunk.pool.handle_live(message.content.class == Class::Urgent, now);
                     let first = self.receiver.handle_message(pull, epoch, message, false, now);
@@ -129,8 +143,7 @@ impl Caller {
                         self.receiver.handle_mark(mark, slack, now);
                     }
                 }
-                // Of a newer version, or nothing for this end.
-                Item::Frame(_) | Item::Signal(_) => {}
+                Item::Signal(_) => {} // nothing for this end
             }
         }
         Ok(())
@@ -145,11 +158,9 @@ impl Caller {
         now: Instant,
     ) {
         self.trunk.pool.handle_heard(line, bytes, now);
-        for frame in frames {
-            if let Frame::Message { pull, epoch, message } = frame {
-                let first = self.receiver.handle_message(pull, epoch, message, true, now);
-                self.firsts.count(line, first);
-            }
+        for Frame { pull, epoch, message } in frames {
+            let first = self.receiver.handle_message(pull, epoch, message, true, now);
+            self.firsts.count(line, first);
         }
     }
 

@@ -191,7 +191,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push("one", now).unwrap();
         outbox.push("two", now).unwrap();
-        let mut sent = |outbox: &mut Outbox<_>, now| {
+        let sent = |outbox: &mut Outbox<_>, now| {
             outbox.poll(&[a, b], RTT, now).map(|(line, number, _)| (line, number))
         };
         assert_eq!(sent(&mut outbox, now), Some((a, 1)));

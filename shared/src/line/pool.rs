@@ -563,7 +563,7 @@ impl Pool {
     }
 
     fn switch(&mut self, to: LineId, why: Tier) {
-        let from = std::mem::replace(&mut self.primary, Some(to)).filter(|from| *from != to);
+        let from = self.primary.replace(to).filter(|from| *from != to);
         self.better = None;
         self.switched = Some(Switch { from, to, why });
     }

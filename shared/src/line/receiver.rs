@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::LineId;
-use crate::message::{Class, Epoch, Message};
+use crate::message::{Class, ClientInfo, Epoch, Message};
 use crate::ring::{Cursor, Weigh};
 use crate::wire::datagram::{Mark, Nack, RANGES_MAX};
 
@@ -39,6 +39,26 @@ pub enum Event {
         next: u64,
         /// The last offset of the log, as far as is known.
         top: u64,
+    },
+    /// The pull is not served.
+    Refused {
+        /// The pull.
+        pull: u64,
+        /// A Centrifuge error code.
+        code: u32,
+        /// Whether trying again later may help.
+        temporary: bool,
+        /// For a log, not for a client.
+        reason: String,
+    },
+    /// A client came to the channel or left it.
+    Presence {
+        /// The pull.
+        pull: u64,
+        /// Came, or left.
+        joined: bool,
+        /// Who.
+        info: ClientInfo,
     },
 }
 
@@ -267,6 +287,11 @@ impl Receiver {
             nacks.push((nack, is_first));
         }
         nacks
+    }
+
+    /// Something of a pull that is no message.
+    pub fn handle_event(&mut self, event: Event) {
+        self.events.push_back(event);
     }
 
     /// What to tell the readers next, in order.

@@ -1,17 +1,14 @@
-//! Live frames: what flows from an upstream to an edge for its pulls.
+//! Live frames: the messages that flow from an upstream to an edge for its pulls.
 //!
 //! Layout, all numbers LEB128 varints unless said otherwise:
 //!
 //! ```text
 //! length of the rest | kind (1 byte) | pull | …
 //!   0 message:  epoch | offset | class (1 byte) | operation (zigzag) | time_ms | meta length | meta | body to the end
-//!   1 opened:   epoch | next | top          the pull reads from `next` on; the log's last offset is `top`
-//!   2 refused:  code | temporary (1 byte) | reason to the end    the pull is not served; code as in Centrifuge's errors
-//!   3 joined, 4 left: ClientInfo (Protobuf) to the end
 //! ```
 //!
-//! `meta` is the Protobuf message `Meta`, empty for most messages. A pull may be opened again with
-//! another epoch or a later `next`: that is how a gap is told.
+//! `meta` is the Protobuf message `Meta`, empty for most messages. Frames follow each other on streams
+//! and in datagrams, which carry other kinds too (see [`datagram`](super::datagram)).
 //!
 //! Invariant: no length a peer declares is trusted before it is compared with its bound.
 
@@ -21,51 +18,17 @@ use prost::Message as _;
 use super::control;
 use super::convert;
 use crate::limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, META_BYTES_MAX};
-use crate::message::{Class, ClientInfo, Content, Epoch, Message};
+use crate::message::{Class, Content, Epoch, Message};
 
-/// One live frame.
+/// One live frame: a message of a pull's channel.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Frame {
-    /// A message of the pull's channel.
-    Message {
-        /// The pull it belongs to.
-        pull: u64,
-        /// The life of the log it belongs to.
-        epoch: Epoch,
-        /// The message.
-        message: Message,
-    },
-    /// From here on the pull is served.
-    Opened {
-        /// The pull.
-        pull: u64,
-        /// The life of the log.
-        epoch: Epoch,
-        /// The first offset that will be sent.
-        next: u64,
-        /// The last offset of the log at this moment.
-        top: u64,
-    },
-    /// The pull is not served.
-    Refused {
-        /// The pull.
-        pull: u64,
-        /// A Centrifuge error code.
-        code: u32,
-        /// Whether trying again later may help.
-        temporary: bool,
-        /// For a log, not for a client.
-        reason: String,
-    },
-    /// A client came to the channel or left it.
-    Presence {
-        /// The pull.
-        pull: u64,
-        /// Came, or left.
-        joined: bool,
-        /// Who.
-        info: ClientInfo,
-    },
+pub struct Frame {
+    /// The pull it belongs to.
+    pub pull: u64,
+    /// The life of the log it belongs to.
+    pub epoch: Epoch,
+    /// The message.
+    pub message: Message,
 }
 
 /// Why bytes are not a frame.
@@ -89,10 +52,6 @@ pub enum FrameError {
 }
 
 const MESSAGE: u8 = 0;
-const OPENED: u8 = 1;
-const REFUSED: u8 = 2;
-const JOINED: u8 = 3;
-const LEFT: u8 = 4;
 
 /// The head of a message's frame; the frame is this followed by the body, which stays shared.
 pub fn message_head(pull: u64, epoch: Epoch, message: &Message) -> Bytes {
@@ -126,38 +85,10 @@ pub fn message_head(pull: u64, epoch: Epoch, message: &Message) -> Bytes {
 }
 
 impl Frame {
-    /// Appends the whole frame. (A message's body is copied here; the hot path uses
-    /// [`message_head`].)
+    /// Appends the whole frame. (The body is copied here; what sends uses [`message_head`].)
     pub fn encode(&self, out: &mut BytesMut) {
-        let mut rest = BytesMut::new();
-        match self {
-            Self::Message { pull, epoch, message } => {
-                out.extend_from_slice(&message_head(*pull, *epoch, message));
-                out.extend_from_slice(&message.content.body);
-                return;
-            }
-            Self::Opened { pull, epoch, next, top } => {
-                rest.put_u8(OPENED);
-                put_varint(&mut rest, *pull);
-                put_varint(&mut rest, epoch.number().into());
-                put_varint(&mut rest, *next);
-                put_varint(&mut rest, *top);
-            }
-            Self::Refused { pull, code, temporary, reason } => {
-                rest.put_u8(REFUSED);
-                put_varint(&mut rest, *pull);
-                put_varint(&mut rest, (*code).into());
-                rest.put_u8((*temporary).into());
-                rest.extend_from_slice(reason.as_bytes());
-            }
-            Self::Presence { pull, joined, info } => {
-                rest.put_u8(if *joined { JOINED } else { LEFT });
-                put_varint(&mut rest, *pull);
-                convert::info_out(info).encode_raw(&mut rest);
-            }
-        }
-        put_varint(out, rest.len() as u64);
-        out.extend_from_slice(&rest);
+        out.extend_from_slice(&message_head(self.pull, self.epoch, &self.message));
+        out.extend_from_slice(&self.message.content.body);
     }
 
     /// Takes the next whole frame from the front of `input`; `None` while bytes are missing.
@@ -179,61 +110,36 @@ impl Frame {
 
     pub(super) fn decode_rest(mut rest: &[u8]) -> Result<Self, FrameError> {
         let kind = byte(&mut rest)?;
-        let pull = number(&mut rest)?;
-        match kind {
-            MESSAGE => {
-                let epoch = epoch(&mut rest)?;
-                let offset = number(&mut rest)?;
-                if offset == 0 {
-                    return Err(FrameError::Field("offset"));
-                }
-                let class =
-                    Class::from_number(byte(&mut rest)?).ok_or(FrameError::Field("class"))?;
-                let operation = unzigzag(number(&mut rest)?)?;
-                let time_ms = number(&mut rest)?;
-                let meta_len = number(&mut rest)?;
-                if meta_len > META_BYTES_MAX as u64 {
-                    return Err(FrameError::Field("meta"));
-                }
-                let meta_len = meta_len as usize; // at most META_BYTES_MAX
-                if rest.len() < meta_len {
-                    return Err(FrameError::Truncated);
-                }
-                let (meta, body) = rest.split_at(meta_len);
-                if body.len() > BODY_BYTES_MAX {
-                    return Err(FrameError::Field("body"));
-                }
-                let meta = control::Meta::decode(meta).map_err(|_| FrameError::Field("meta"))?;
-                // Copied out, so that one kept message does not pin a whole receive buffer.
-                let mut content = Content {
-                    body: Bytes::copy_from_slice(body),
-                    class,
-                    operation,
-                    ..Content::default()
-                };
-                convert::apply_meta(&mut content, meta);
-                Ok(Self::Message { pull, epoch, message: Message { offset, time_ms, content } })
-            }
-            OPENED => Ok(Self::Opened {
-                pull,
-                epoch: epoch(&mut rest)?,
-                next: number(&mut rest)?,
-                top: number(&mut rest)?,
-            }),
-            REFUSED => {
-                let code =
-                    u32::try_from(number(&mut rest)?).map_err(|_| FrameError::Field("code"))?;
-                let temporary = byte(&mut rest)? != 0;
-                let reason = String::from_utf8_lossy(rest).into_owned();
-                Ok(Self::Refused { pull, code, temporary, reason })
-            }
-            JOINED | LEFT => {
-                let info =
-                    control::ClientInfo::decode(rest).map_err(|_| FrameError::Field("info"))?;
-                Ok(Self::Presence { pull, joined: kind == JOINED, info: convert::info_in(info) })
-            }
-            other => Err(FrameError::Kind(other)),
+        if kind != MESSAGE {
+            return Err(FrameError::Kind(kind));
         }
+        let pull = number(&mut rest)?;
+        let epoch = epoch(&mut rest)?;
+        let offset = number(&mut rest)?;
+        if offset == 0 {
+            return Err(FrameError::Field("offset"));
+        }
+        let class = Class::from_number(byte(&mut rest)?).ok_or(FrameError::Field("class"))?;
+        let operation = unzigzag(number(&mut rest)?)?;
+        let time_ms = number(&mut rest)?;
+        let meta_len = number(&mut rest)?;
+        if meta_len > META_BYTES_MAX as u64 {
+            return Err(FrameError::Field("meta"));
+        }
+        let meta_len = meta_len as usize; // at most META_BYTES_MAX
+        if rest.len() < meta_len {
+            return Err(FrameError::Truncated);
+        }
+        let (meta, body) = rest.split_at(meta_len);
+        if body.len() > BODY_BYTES_MAX {
+            return Err(FrameError::Field("body"));
+        }
+        let meta = control::Meta::decode(meta).map_err(|_| FrameError::Field("meta"))?;
+        // Copied out, so that one kept message does not pin a whole receive buffer.
+        let body = Bytes::copy_from_slice(body);
+        let mut content = Content { body, class, operation, ..Content::default() };
+        convert::apply_meta(&mut content, meta);
+        Ok(Self { pull, epoch, message: Message { offset, time_ms, content } })
     }
 }
 
@@ -290,6 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::ClientInfo;
 
     fn frames() -> impl Strategy<Value = Frame> {
         let epoch = (1u32..).prop_map(|n| Epoch::new(n).expect("not zero"));
@@ -312,25 +219,13 @@ mod tests {
                 tags,
                 speed,
             });
-        prop_oneof![
-            (any::<u64>(), epoch.clone(), 1u64.., any::<u64>(), content).prop_map(
-                |(pull, epoch, offset, time_ms, content)| Frame::Message {
-                    pull,
-                    epoch,
-                    message: Message { offset, time_ms, content },
-                }
-            ),
-            (any::<u64>(), epoch, any::<u64>(), any::<u64>())
-                .prop_map(|(pull, epoch, next, top)| Frame::Opened { pull, epoch, next, top }),
-            (any::<u64>(), any::<u32>(), any::<bool>(), "\\PC{0,20}").prop_map(
-                |(pull, code, temporary, reason)| Frame::Refused { pull, code, temporary, reason }
-            ),
-            (any::<u64>(), any::<bool>(), info).prop_map(|(pull, joined, info)| Frame::Presence {
+        (any::<u64>(), epoch, 1u64.., any::<u64>(), content).prop_map(
+            |(pull, epoch, offset, time_ms, content)| Frame {
                 pull,
-                joined,
-                info
-            }),
-        ]
+                epoch,
+                message: Message { offset, time_ms, content },
+            },
+        )
     }
 
     #[test]
@@ -339,12 +234,9 @@ mod tests {
         let content =
             Content { body: Bytes::from_static(b"hi"), operation: 1000, ..Content::default() };
         let epoch = Epoch::new(300).expect("not zero");
-        Frame::Message { pull: 5, epoch, message: Message { offset: 1, time_ms: 127, content } }
+        Frame { pull: 5, epoch, message: Message { offset: 1, time_ms: 127, content } }
             .encode(&mut out);
         assert_eq!(&out[..], b"\x0c\x00\x05\xac\x02\x01\x01\xd0\x0f\x7f\x00hi");
-        out.clear();
-        Frame::Opened { pull: 5, epoch, next: 1, top: 0 }.encode(&mut out);
-        assert_eq!(&out[..], b"\x06\x01\x05\xac\x02\x01\x00");
     }
 
     #[test]

@@ -318,7 +318,7 @@ async fn commands_reach_whoever_listens() {
 }
 
 async fn answer(fixture: &Fixture, kind: control::request::Kind) -> control::response::Kind {
-    let request = control::Request { after_update: 0, kind: Some(kind) };
+    let request = control::Request { kind: Some(kind), ..control::Request::default() };
     fixture.api.origin.answer("bj", request).await.kind.unwrap()
 }
 
@@ -373,6 +373,7 @@ async fn an_answer_waits_for_the_update_before_it() {
     let origin = fixture.api.origin.clone();
     let query = control::ChannelQuery { channel: "live:1".into() };
     let request = control::Request {
+        id: 0,
         after_update: 3,
         kind: Some(control::request::Kind::PresenceStats(query)),
     };
@@ -398,7 +399,7 @@ async fn only_what_is_asked_of_updates_waits_for_them() {
     };
     let kind = Some(control::request::Kind::Publish(publish));
     let started = Instant::now();
-    fixture.api.origin.answer("bj", control::Request { after_update: 9, kind }).await;
+    fixture.api.origin.answer("bj", control::Request { after_update: 9, kind, id: 0 }).await;
     assert!(started.elapsed() < std::time::Duration::from_millis(900));
 }
 

@@ -2,15 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
+use quinn::VarInt;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+use shared::channel::ChannelName;
+use shared::io::line::Settings;
 use shared::io::tls::{NodeFiles, Role};
-use shared::line::BudgetFactory;
-use shared::wire::PROTOCOL_VERSION;
-use shared::wire::control::{Disconnect, Hello, OpenPulls, command};
+use shared::io::trunk::{CallingEnd, News, Place};
+use shared::line::receiver::Event;
+use shared::wire::control::{
+    Command, Disconnect, OpenPull, OpenPulls, Publish as Ask, Request, command, down, request, up,
+};
 
 use super::*;
 use crate::io::fixture::Temporary;
@@ -22,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Fixture {
     temporary: Temporary,
     nodes: Nodes,
-    edge: Endpoint,
+    edge: Nodes,
     address: SocketAddr,
     shutdown: Shutdown,
 }
@@ -33,25 +39,39 @@ impl Fixture {
         let ca = authority();
         let nodes = Nodes::load(&node(&temporary.folder, &ca, "origin.one.linecast")).unwrap();
         let edge = Nodes::load(&node(&temporary.folder, &ca, "edge.bj.linecast")).unwrap();
-        let (any, budget) = (SocketAddr::from(([127, 0, 0, 1], 0)), BudgetFactory::default());
-        let endpoint = line::answering(any, &nodes, &[Role::Edge], budget).unwrap();
-        let edge = line::calling(any, &edge, Role::Origin, budget).unwrap();
+        let endpoint = line::answering(any(), &nodes, &[Role::Edge], Settings::default()).unwrap();
         let address = endpoint.local_addr().unwrap();
         let shutdown = Shutdown::new();
-        let serving = serve(temporary.origin.clone(), nodes.clone(), endpoint, shutdown.clone());
+        let origin = temporary.origin.clone();
+        let serving = serve(origin, nodes.clone(), endpoint, Vec::new(), shutdown.clone());
         tokio::spawn(serving);
         Self { temporary, nodes, edge, address, shutdown }
     }
 
-    async fn call(&self) -> line::Call {
-        let hello =
-            Hello { protocol: PROTOCOL_VERSION, node: "bj".into(), session: 7, ..Hello::default() };
-        line::call(&self.edge, self.address, hello).await.unwrap()
+    /// An edge's process with a trunk of `lines` lines that stands.
+    async fn call(&self, session: u64, lines: usize) -> CallingEnd {
+        let locals =
+            (1..=lines as u8).map(|n| Access::of(SocketAddr::from(([127, 0, 0, n], 0)))).collect();
+        let place = Place {
+            node: "bj".into(),
+            session,
+            expects: Role::Origin,
+            locals,
+            remotes: vec![Access::of(self.address)],
+        };
+        let mut end = CallingEnd::new(place, self.edge.clone(), Settings::default()).unwrap();
+        until(&mut end, |news| matches!(news, News::Up(_)).then_some(())).await;
+        end
     }
 
     fn kick(&self, code: u32) {
         let kick = Disconnect { code, ..Disconnect::default() };
         self.temporary.origin.command(command::Kind::Disconnect(kick)).unwrap();
+    }
+
+    async fn publish(&self, channel: &str) {
+        let name = ChannelName::parse(channel).unwrap().0;
+        self.temporary.origin.publish(Publish::new(name, "x")).await.unwrap();
     }
 }
 
@@ -59,6 +79,10 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         self.shutdown.trigger();
     }
+}
+
+fn any() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
@@ -87,75 +111,134 @@ fn node(folder: &Path, ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> No
     }
 }
 
-/// The code of the next command that comes down a line.
-async fn kicked(call: &mut line::Call) -> u32 {
-    let next = async {
+/// What `find` finds in the news of a trunk.
+async fn until<T>(end: &mut CallingEnd, mut find: impl FnMut(News) -> Option<T>) -> T {
+    let found = async {
         loop {
-            let message = call.down.receive().await.unwrap().unwrap();
-            if let Some(down::Kind::Command(Command {
-                kind: Some(command::Kind::Disconnect(kick)),
-                ..
-            })) = message.kind
-            {
-                return kick.code;
+            while let Some(news) = end.poll() {
+                if let Some(found) = find(news) {
+                    return found;
+                }
             }
+            end.wait().await;
         }
     };
-    tokio::time::timeout(PATIENCE, next).await.expect("no command comes")
+    tokio::time::timeout(PATIENCE, found).await.expect("the news does not come")
+}
+
+/// The code of the next command.
+async fn kicked(end: &mut CallingEnd) -> u32 {
+    until(end, |news| match news {
+        News::Control(down::Kind::Command(Command {
+            kind: Some(command::Kind::Disconnect(kick)),
+            ..
+        })) => Some(kick.code),
+        _ => None,
+    })
+    .await
+}
+
+fn open(pull: u64, channel: &str) -> OpenPull {
+    OpenPull { pull, channel: channel.into(), credit: 9, ..OpenPull::default() }
+}
+
+async fn opened(end: &mut CallingEnd, wanted: u64) {
+    until(end, |news| {
+        matches!(news, News::Event(Event::Opened { pull, .. }) if pull == wanted).then_some(())
+    })
+    .await;
+}
+
+/// The offset of the next message of a pull.
+async fn message(end: &mut CallingEnd, wanted: u64) -> u64 {
+    until(end, |news| match news {
+        News::Event(Event::Message { pull, message, .. }) if pull == wanted => Some(message.offset),
+        _ => None,
+    })
+    .await
 }
 
 #[tokio::test]
-async fn a_revoked_edge_loses_its_line() {
+async fn a_revoked_edge_loses_its_lines() {
     let fixture = Fixture::new();
-    let call = fixture.call().await;
+    let end = fixture.call(7, 1).await;
+    let connection = end.connections().remove(0);
     let another = authority().pem();
     std::fs::write(fixture.temporary.folder.join("origin.one.linecast.ca"), another).unwrap();
     assert!(fixture.nodes.reload().unwrap());
-    tokio::time::timeout(PATIENCE, call.connection.closed()).await.expect("the line stays open");
+    tokio::time::timeout(PATIENCE, connection.closed()).await.expect("the line stays open");
 }
 
 #[tokio::test]
 async fn commands_wait_for_an_edge_without_lines() {
     let fixture = Fixture::new();
     fixture.kick(3000);
-    let mut call = fixture.call().await;
+    let mut end = fixture.call(7, 1).await;
     fixture.kick(3001);
-    assert_eq!(kicked(&mut call).await, 3001, "nothing of the time before its first line");
-    call.connection.close(line::CLOSE_DONE, b"");
-    fixture.edge.wait_idle().await;
+    assert_eq!(kicked(&mut end).await, 3001, "nothing of the time before its first line");
+    end.connections()[0].close(VarInt::from_u32(0), b"");
     fixture.kick(3002);
-    let mut call = fixture.call().await;
-    // What the first line carried last may come again.
-    let codes = [kicked(&mut call).await, kicked(&mut call).await];
-    assert_eq!(codes, [3001, 3002]);
+    // The trunk lives on, so it is told once, on another line.
+    assert_eq!(kicked(&mut end).await, 3002);
 }
 
 #[tokio::test]
 async fn a_pull_number_used_again_follows_its_new_channel() {
     let fixture = Fixture::new();
-    let mut call = fixture.call().await;
-    let open = |pull, channel: &str| OpenPull {
-        pull,
-        channel: channel.into(),
-        credit: 9,
-        ..OpenPull::default()
-    };
+    let mut end = fixture.call(7, 1).await;
     let pulls = vec![open(1, "a"), open(1, "a"), open(2, "b")];
-    let open = up::Kind::Open(OpenPulls { pulls });
-    call.up.send(&Up { kind: Some(open), number: 0 }).await.unwrap();
-    let mut live = line::FrameReceiver::accept(&call.connection).await.unwrap();
-    let mut frames = Vec::new();
-    while !frames.iter().any(|frame| matches!(frame, Frame::Opened { pull: 2, .. })) {
-        frames.clear();
-        live.receive(&mut frames).await.unwrap();
-    }
-    let name = ChannelName::parse("a").unwrap().0;
-    fixture.temporary.origin.publish(Publish::new(name, "x")).await.unwrap();
-    let followed = async {
-        while !frames.iter().any(|frame| matches!(frame, Frame::Message { pull: 1, .. })) {
-            frames.clear();
-            live.receive(&mut frames).await.unwrap();
+    end.send(up::Kind::Open(OpenPulls { pulls }));
+    opened(&mut end, 2).await;
+    fixture.publish("a").await;
+    assert_eq!(message(&mut end, 1).await, 1);
+}
+
+#[tokio::test]
+async fn pulls_outlive_their_lines() {
+    let fixture = Fixture::new();
+    let mut end = fixture.call(7, 3).await;
+    end.send(up::Kind::Open(OpenPulls { pulls: vec![open(1, "a")] }));
+    opened(&mut end, 1).await;
+    for offset in 1..=8 {
+        // Whatever the primary is, it is closed under the message.
+        if let Some(connection) = end.connections().first() {
+            connection.close(VarInt::from_u32(0), b"");
         }
-    };
-    tokio::time::timeout(PATIENCE, followed).await.expect("the pull is not watched");
+        fixture.publish("a").await;
+        assert_eq!(message(&mut end, 1).await, offset);
+    }
+}
+
+#[tokio::test]
+async fn another_process_of_an_edge_replaces_the_first() {
+    let fixture = Fixture::new();
+    let first = fixture.call(7, 1).await;
+    let connection = first.connections().remove(0);
+    let mut second = fixture.call(8, 1).await;
+    tokio::time::timeout(PATIENCE, connection.closed()).await.expect("the old line stays open");
+    second.send(up::Kind::Open(OpenPulls { pulls: vec![open(1, "a")] }));
+    opened(&mut second, 1).await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_by_two_lines_counts_once() {
+    let fixture = Fixture::new();
+    let end = fixture.call(7, 2).await;
+    let mut end = end;
+    while end.connections().len() < 2 {
+        end.wait().await;
+    }
+    let ask = Ask { channel: "a".into(), body: "x".into(), ..Ask::default() };
+    let kind = Some(request::Kind::Publish(ask));
+    let request = Request { id: 5, kind, ..Request::default() };
+    let connections = end.connections();
+    let asked = connections.iter().map(|line| line::request(line, &request, PATIENCE));
+    let mut answers = Vec::new();
+    for answer in asked {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers[0], answers[1]);
+    let name = ChannelName::parse("a").unwrap().0;
+    let channel = fixture.temporary.origin.channel(&name).await.unwrap();
+    assert_eq!(channel.position().offset, 1);
 }

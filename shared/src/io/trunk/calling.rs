@@ -1,0 +1,434 @@
+//! The calling end: opens lines from every local address to every address of the upstream, and runs
+//! the [`Caller`] over those that are connected.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use quinn::{Connection, Endpoint};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Connected, EVENTS_MAX, Heard, Tagged};
+use crate::io::line::{self, Call, LineError, Settings};
+use crate::io::tls::{Nodes, Role};
+use crate::line::opener::{Opener, PAUSE_MAX, State};
+use crate::line::pool::{LineStatus, Switch};
+use crate::line::receiver::Event;
+use crate::line::{Access, Caller, LineId, TrunkAction, TrunkError};
+use crate::wire::PROTOCOL_VERSION;
+use crate::wire::control::{self, Hello, Up, Welcome, down, up};
+
+/// Who calls whom, from where.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The name in our certificate.
+    pub node: String,
+    /// Names this process.
+    pub session: u64,
+    /// What we call.
+    pub expects: Role,
+    /// Our addresses.
+    pub locals: Vec<Access>,
+    /// The upstream's addresses that are known.
+    pub remotes: Vec<Access>,
+}
+
+/// What happened to a trunk.
+#[derive(Debug)]
+pub enum News {
+    /// It stands, with an upstream that knows nothing of an earlier one: everything is to be told.
+    Up(Box<Welcome>),
+    /// It is gone, and with it all pulls.
+    Down,
+    /// A control message.
+    Control(down::Kind),
+    /// Something of a pull.
+    Event(Event),
+    /// The primary changed.
+    Switch(Switch),
+}
+
+enum Told {
+    Opened(Box<Call>),
+    Heard(Heard<down::Kind>),
+}
+
+/// The calling end of a trunk, with its connections.
+pub struct CallingEnd {
+    place: Place,
+    nodes: Nodes,
+    endpoints: Vec<(SocketAddr, Endpoint)>,
+    opener: Opener,
+    caller: Caller,
+    lines: BTreeMap<LineId, Connected<Up>>,
+    ends: BTreeMap<LineId, (Access, Access)>,
+    /// Attempts under way.
+    opening: BTreeMap<LineId, u64>,
+    attempts: JoinSet<()>,
+    attempt_next: u64,
+    /// What the trunk stands with: node, and the name it gave the trunk.
+    with: Option<(String, u64)>,
+    generation: u32,
+    lost_at: Option<Instant>,
+    news: VecDeque<News>,
+    events: mpsc::Sender<Tagged<Told>>,
+    events_in: mpsc::Receiver<Tagged<Told>>,
+    opened: u64,
+    seed: u64,
+}
+
+impl CallingEnd {
+    /// Binds an endpoint for each local address. Nothing is called before [`CallingEnd::wait`].
+    ///
+    /// # Errors
+    /// If an address cannot be bound or the certificates cannot be used.
+    pub fn new(place: Place, nodes: Nodes, settings: Settings) -> Result<Self, LineError> {
+        let mut endpoints = Vec::new();
+        for local in &place.locals {
+            let endpoint = line::calling(local.address, &nodes, place.expects, settings)?;
+            endpoints.push((local.address, endpoint));
+        }
+        let (now, seed) = (Instant::now(), rand::random());
+        let (events, events_in) = mpsc::channel(EVENTS_MAX);
+        Ok(Self {
+            opener: Opener::new(place.locals.clone(), &place.remotes, seed, now),
+            caller: Caller::new(seed, now),
+            place,
+            nodes,
+            endpoints,
+            lines: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            attempts: JoinSet::new(),
+            attempt_next: 0,
+            with: None,
+            generation: 1,
+            lost_at: None,
+            news: VecDeque::new(),
+            events,
+            events_in,
+            opened: 0,
+            seed,
+        })
+    }
+
+    /// Waits until something has happened, and takes it in. Cancelling loses nothing.
+    pub async fn wait(&mut self) {
+        self.act();
+        if !self.news.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let deadlines =
+            [self.caller.next_deadline(now), self.opener.next_deadline(), self.given_up_at()];
+        let deadline = deadlines.into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            Some(told) = self.events_in.recv() => {
+                self.handle(told);
+                while let Ok(told) = self.events_in.try_recv() {
+                    self.handle(told);
+                }
+            }
+            () = sleep_until(deadline) => {}
+            Some(_) = self.attempts.join_next() => {}
+        }
+        let now = Instant::now();
+        self.caller.handle_deadline(now);
+        if self.given_up_at().is_some_and(|at| at <= now) {
+            tracing::warn!("no line for too long: the trunk is given up");
+            self.reset("no line for too long");
+        }
+        self.act();
+    }
+
+    /// The next thing that happened.
+    pub fn poll(&mut self) -> Option<News> {
+        if let Some(news) = self.news.pop_front() {
+            return Some(news);
+        }
+        if let Some(message) = self.caller.poll_control(Instant::now()) {
+            return Some(News::Control(message));
+        }
+        if let Some(event) = self.caller.poll_event() {
+            return Some(News::Event(event));
+        }
+        self.caller.take_switch().map(News::Switch)
+    }
+
+    /// Sends a control message.
+    pub fn send(&mut self, message: up::Kind) {
+        if let Err(error) = self.caller.send(message, Instant::now()) {
+            self.fail(error);
+        }
+        self.act();
+    }
+
+    /// The connections that requests should go by, best first.
+    pub fn connections(&self) -> Vec<Connection> {
+        let ranked = self.caller.trunk().pool().copies();
+        ranked.iter().filter_map(|id| Some(self.lines.get(id)?.connection.clone())).collect()
+    }
+
+    /// Whether some line works.
+    pub fn is_alive(&self) -> bool {
+        self.with.is_some() && self.caller.trunk().pool().is_alive()
+    }
+
+    /// The machine: what is known of lines and what was received.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Lines that were opened so far.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Lines that are tried but not connected.
+    pub fn down(&self) -> impl Iterator<Item = (LineId, &Access, &Access)> {
+        let all = self.opener.candidates();
+        all.filter(|(.., state)| *state != State::Up)
+            .map(|(id, local, remote, _)| (id, local, remote))
+    }
+
+    /// What is known of the lines that are connected.
+    pub fn status(&self) -> Vec<LineStatus> {
+        self.caller.trunk().pool().status().collect()
+    }
+
+    /// The node that this trunk stands with.
+    pub fn with(&self) -> Option<&str> {
+        self.with.as_ref().map(|(node, _)| node.as_str())
+    }
+
+    /// Closes everything and waits until the other end has been told.
+    pub async fn close(mut self, reason: &str) {
+        for (_, line) in std::mem::take(&mut self.lines) {
+            line.close(reason);
+        }
+        for (_, endpoint) in &self.endpoints {
+            endpoint.wait_idle().await;
+        }
+    }
+
+    fn given_up_at(&self) -> Option<Instant> {
+        self.with.as_ref().and(self.lost_at).map(|at| at + super::TRUNK_LINGER)
+    }
+
+    fn handle(&mut self, Tagged { line, attempt, event }: Tagged<Told>) {
+        let now = Instant::now();
+        match event {
+            Told::Opened(call) if self.opening.get(&line) == Some(&attempt) => {
+                self.opening.remove(&line);
+                self.take(line, attempt, *call, now);
+            }
+            Told::Heard(Heard::Closed(error)) if self.opening.get(&line) == Some(&attempt) => {
+                tracing::debug!(line = line.0, error = &error as &dyn Error, "no line was opened");
+                self.opening.remove(&line);
+                self.opener.handle_closed(line, now);
+                self.watch_loss(now);
+            }
+            Told::Heard(heard)
+                if self.lines.get(&line).is_some_and(|known| known.attempt == attempt) =>
+            {
+                self.hear(line, heard, now);
+            }
+            // Of an attempt or a line that was given up.
+            Told::Opened(_) | Told::Heard(_) => {}
+        }
+    }
+
+    fn hear(&mut self, line: LineId, heard: Heard<down::Kind>, now: Instant) {
+        let outcome = match heard {
+            Heard::Datagrams(datagrams) => datagrams
+                .into_iter()
+                .try_for_each(|bytes| self.caller.handle_datagram(line, bytes, now)),
+            Heard::Control(0, down::Kind::GoAway(away)) => {
+                self.go_away(line, &away, now);
+                Ok(())
+            }
+            Heard::Control(0, _) => Ok(()),
+            Heard::Control(number, message) => {
+                self.caller.handle_control(line, number, message, now)
+            }
+            Heard::Frames(frames, bytes) => {
+                self.caller.handle_stream(line, frames, bytes, now);
+                Ok(())
+            }
+            Heard::Closed(error) => {
+                tracing::info!(line = line.0, error = &error as &dyn Error, "a line closed");
+                self.drop_line(line, "closed", now);
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            self.fail(error);
+        }
+    }
+
+    /// A line is connected: to the upstream that the trunk stands with, to the same node in another
+    /// life, or to somebody else.
+    fn take(&mut self, line: LineId, attempt: u64, call: Call, now: Instant) {
+        let Call { connection, peer, up, down, welcome } = call;
+        let known = self.with.as_ref().map(|(node, trunk)| (*node == welcome.node, *trunk));
+        match known {
+            Some((_, trunk)) if trunk == welcome.trunk => {}
+            Some((false, _)) if !self.lines.is_empty() => {
+                // Another upstream: it is for when this one is gone.
+                connection.close(line::CLOSE_DONE, b"another upstream is in use");
+                return self.opener.handle_closed(line, now);
+            }
+            Some(_) => {
+                // The call that found out made a new trunk there, of this generation.
+                self.forget("the upstream has forgotten the trunk");
+                self.stand(&welcome, now);
+            }
+            None => self.stand(&welcome, now),
+        }
+        let Some(ends) = self.ends.get(&line).cloned() else { return };
+        tracing::info!(line = line.0, %peer, local = %ends.0, remote = %ends.1, "a line is up");
+        let remotes: Vec<Access> = welcome.addresses.iter().filter_map(access).collect();
+        self.opener.handle_opened(line, now);
+        self.opener.add_remotes(&remotes, now);
+        let datagram_max = Connected::<Up>::datagram_max(&connection);
+        let id = (line, attempt);
+        let tell: fn(Heard<down::Kind>) -> Told = Told::Heard;
+        let connected =
+            Connected::start(id, connection, (up, down), &self.nodes, &self.events, tell);
+        self.lines.insert(line, connected);
+        self.opened += 1;
+        self.lost_at = None;
+        self.caller.handle_opened(line, ends, datagram_max, now);
+    }
+
+    fn stand(&mut self, welcome: &Welcome, now: Instant) {
+        self.caller = Caller::new(self.seed, now);
+        self.with = Some((welcome.node.clone(), welcome.trunk));
+        self.news.push_back(News::Up(Box::new(welcome.clone())));
+    }
+
+    /// The upstream is about to leave: lines to the address it names are opened first.
+    fn go_away(&mut self, line: LineId, away: &control::GoAway, now: Instant) {
+        tracing::info!(line = line.0, address = away.address, reason = away.reason, "go away");
+        self.caller.handle_draining(line, now);
+        if let Ok(remote) = away.address.parse() {
+            self.opener.add_remotes(&[remote], now);
+        }
+    }
+
+    fn fail(&mut self, error: TrunkError) {
+        tracing::error!(error = &error as &dyn Error, "the trunk failed");
+        self.reset("the trunk failed");
+    }
+
+    /// Begins anew with another generation: the upstream forgets the trunk when it hears of it.
+    fn reset(&mut self, reason: &str) {
+        let now = Instant::now();
+        self.generation += 1;
+        for (line, _) in std::mem::take(&mut self.opening) {
+            self.opener.handle_closed(line, now);
+        }
+        self.forget(reason);
+    }
+
+    /// Drops every line and what the trunk knew; the next line that opens begins anew.
+    fn forget(&mut self, reason: &str) {
+        let now = Instant::now();
+        for line in self.lines.keys().copied().collect::<Vec<_>>() {
+            self.drop_line(line, reason, now);
+        }
+        if self.with.take().is_some() {
+            self.caller = Caller::new(self.seed, now);
+            self.lost_at = None;
+            self.news.push_back(News::Down);
+        }
+    }
+
+    fn drop_line(&mut self, line: LineId, reason: &str, now: Instant) {
+        if let Some(connected) = self.lines.remove(&line) {
+            connected.close(reason);
+            self.caller.handle_closed(line, now);
+            self.opener.handle_closed(line, now);
+            self.watch_loss(now);
+        }
+    }
+
+    fn watch_loss(&mut self, now: Instant) {
+        if self.lines.is_empty() {
+            self.lost_at.get_or_insert(now);
+            self.opener.handle_all_lost(now);
+        }
+    }
+
+    /// Carries out what the machines want.
+    fn act(&mut self) {
+        let now = Instant::now();
+        while let Some(action) = self.caller.poll_action() {
+            match action {
+                TrunkAction::Datagram { line, bytes } => {
+                    if let Some(connected) = self.lines.get(&line) {
+                        connected.send_datagram(bytes);
+                    }
+                }
+                TrunkAction::Control { line, number, message } => {
+                    if let Some(connected) = self.lines.get(&line) {
+                        connected.send_control(number, message);
+                    }
+                }
+                TrunkAction::Stream { line, pieces } => {
+                    if let Some(connected) = self.lines.get_mut(&line) {
+                        connected.send_stream(pieces);
+                    }
+                }
+                TrunkAction::Abandon(line) => {
+                    tracing::warn!(line = line.0, "a line is silent: abandoning it");
+                    self.drop_line(line, "silent", now);
+                }
+            }
+        }
+        while let Some(open) = self.opener.poll(now) {
+            self.open(open.line, open.local, open.remote);
+        }
+    }
+
+    fn open(&mut self, line: LineId, local: Access, remote: Access) {
+        let endpoint = self.endpoints.iter().find(|(address, _)| *address == local.address);
+        let Some((_, endpoint)) = endpoint.cloned() else { return };
+        self.attempt_next += 1;
+        let attempt = self.attempt_next;
+        self.opening.insert(line, attempt);
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            node: self.place.node.clone(),
+            session: self.place.session,
+            line: line.0,
+            generation: self.generation,
+            local_carrier: local.carrier.clone(),
+            remote_carrier: remote.carrier.clone(),
+        };
+        let address = remote.address;
+        self.ends.insert(line, (local, remote));
+        let events = self.events.clone();
+        self.attempts.spawn(async move {
+            let event = match line::call(&endpoint, address, hello).await {
+                Ok(call) => Told::Opened(Box::new(call)),
+                Err(error) => Told::Heard(Heard::Closed(error)),
+            };
+            let _ = events.send(Tagged { line, attempt, event }).await;
+        });
+    }
+}
+
+/// An access as it crosses the wire; what does not parse is of a newer version.
+fn access(access: &control::Access) -> Option<Access> {
+    format!("{} {}", access.address, access.carrier).parse().ok()
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    // Without a deadline something else will happen first.
+    let at = deadline.unwrap_or_else(|| Instant::now() + PAUSE_MAX);
+    tokio::time::sleep_until(at.into()).await;
+}
