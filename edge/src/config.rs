@@ -7,10 +7,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use shared::config::{Configure, Reader};
 use shared::io::admin;
+use shared::io::line::Settings as LineSettings;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
 use shared::limits::PULLS_MAX;
-use shared::line::{Access, BudgetFactory};
+use shared::line::Access;
 
 use crate::hub::SHARDS_MAX;
 use crate::{centrifuge, goim, token, upgrade};
@@ -32,8 +33,8 @@ pub struct Config {
     pub upstreams: Vec<Access>,
     /// The local addresses that lines are opened from: 1 to [`LOCALS_MAX`].
     pub locals: Vec<Access>,
-    /// What a line may use.
-    pub budget: BudgetFactory,
+    /// How lines use the network.
+    pub line_settings: LineSettings,
     /// How long a pull outlives its last reader.
     pub linger: Duration,
     /// Channels pulled at once.
@@ -163,7 +164,7 @@ impl Configure for Config {
             admin,
             certificate: chain.clone().zip(key.clone()),
             node,
-            budget: BudgetFactory::read(reader),
+            line_settings: LineSettings::read(reader),
             linger: reader.ranged(
                 "upstream.linger",
                 Duration::from_secs(30),

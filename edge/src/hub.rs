@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use shared::channel::ChannelName;
 use shared::limits::{PULL_CREDIT_MESSAGES, SNAPSHOT_ENTRIES_MAX};
+use shared::line::receiver::Event;
 use shared::message::{ClientInfo, Message, Position};
 use shared::namespace::{Namespaces, Options};
 use shared::ring::{Cursor, Ring};
 use shared::wire::control::{self, up};
-use shared::wire::frame::Frame;
 
 use crate::form::Item;
 
@@ -250,13 +250,13 @@ impl Hub {
         }
     }
 
-    /// Frames of the live stream, in order.
-    pub fn handle_frames(&mut self, frames: impl IntoIterator<Item = Frame>, now: Instant) {
+    /// What the trunk brought of pulls, in order.
+    pub fn handle_events(&mut self, events: impl IntoIterator<Item = Event>, now: Instant) {
         let mut fresh: BTreeMap<ChannelName, Vec<Item>> = BTreeMap::new();
         let mut grants = Vec::new();
-        for frame in frames {
-            match frame {
-                Frame::Message { pull, epoch, message } => {
+        for event in events {
+            match event {
+                Event::Message { pull, epoch, message } => {
                     let Some(name) = self.pulls.get(&pull).cloned() else { continue };
                     let position = Position { epoch, offset: message.offset };
                     match self.take_message(&name, position, Arc::new(message)) {
@@ -267,17 +267,17 @@ impl Hub {
                     }
                     grants.extend(self.grant(&name, pull));
                 }
-                Frame::Opened { pull, epoch, next, top } => {
+                Event::Opened { pull, epoch, next, top } => {
                     let Some(name) = self.pulls.get(&pull).cloned() else { continue };
                     self.tell_items(std::mem::take(&mut fresh));
                     self.handle_opened(&name, Cursor { epoch, next }, top);
                 }
-                Frame::Refused { pull, code, temporary, reason } => {
+                Event::Refused { pull, code, temporary, reason } => {
                     let Some(name) = self.pulls.get(&pull).cloned() else { continue };
                     tracing::info!(channel = %name, code, reason, "the upstream refused a pull");
                     self.refuse(&name, code, &reason, temporary, now);
                 }
-                Frame::Presence { pull, joined, info } => {
+                Event::Presence { pull, joined, info } => {
                     let Some(name) = self.pulls.get(&pull) else { continue };
                     let item = Item::Presence { joined, info: Arc::new(info) };
                     fresh.entry(name.clone()).or_default().push(item);
@@ -422,7 +422,9 @@ impl Hub {
         if channel.pull != Some(pull) || channel.consumed < PULL_CREDIT_MESSAGES / 2 {
             return None;
         }
-        Some(control::Credit { pull, messages: std::mem::take(&mut channel.consumed), until: 0 })
+        channel.consumed = 0;
+        let next = Cursor::after(channel.ring.as_ref()?.top()).next;
+        Some(control::Credit { pull, until: next + u64::from(PULL_CREDIT_MESSAGES) })
     }
 
     fn open_pull(&mut self, name: &ChannelName) -> Option<control::OpenPull> {

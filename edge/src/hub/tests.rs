@@ -91,10 +91,10 @@ fn many_joins_make_one_pull() {
     assert_eq!(opens.len(), 1);
     let pull = opens[0].pull;
 
-    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 2 }], start);
+    hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 1, top: 2 }], start);
     assert!(drain(&mut hub).is_empty(), "nobody reads before the pull has caught up");
-    let frame = |offset| Frame::Message { pull, epoch: epoch(7), message: message(offset) };
-    hub.handle_frames([frame(1), frame(2), frame(3)], start);
+    let frame = |offset| Event::Message { pull, epoch: epoch(7), message: message(offset) };
+    hub.handle_events([frame(1), frame(2), frame(3)], start);
     let actions = drain(&mut hub);
     for shard in [SHARD, OTHER] {
         assert_eq!(told(actions.clone(), shard), ["open at 2 with 2", "items 3"]);
@@ -110,8 +110,8 @@ fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
     let mut hub = connected(start);
     hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
-    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 5, top: 4 }], start);
-    hub.handle_frames([Frame::Message { pull, epoch: epoch(7), message: message(5) }], start);
+    hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 5, top: 4 }], start);
+    hub.handle_events([Event::Message { pull, epoch: epoch(7), message: message(5) }], start);
     assert_eq!(told(drain(&mut hub), SHARD), ["open at 4 with 0", "items 5"]);
 
     hub.handle_line_down();
@@ -122,10 +122,10 @@ fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
     let open = opens(&actions)[0];
     assert_eq!((open.epoch, open.next), (7, 6));
     let pull = open.pull;
-    hub.handle_frames(
+    hub.handle_events(
         [
-            Frame::Opened { pull, epoch: epoch(7), next: 6, top: 6 },
-            Frame::Message { pull, epoch: epoch(7), message: message(6) },
+            Event::Opened { pull, epoch: epoch(7), next: 6, top: 6 },
+            Event::Message { pull, epoch: epoch(7), message: message(6) },
         ],
         start,
     );
@@ -134,10 +134,10 @@ fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
     hub.handle_line_down();
     hub.handle_line_up(namespaces());
     let pull = opens(&drain(&mut hub))[0].pull;
-    hub.handle_frames(
+    hub.handle_events(
         [
-            Frame::Opened { pull, epoch: epoch(8), next: 3, top: 3 },
-            Frame::Message { pull, epoch: epoch(8), message: message(3) },
+            Event::Opened { pull, epoch: epoch(8), next: 3, top: 3 },
+            Event::Message { pull, epoch: epoch(8), message: message(3) },
         ],
         start,
     );
@@ -151,10 +151,10 @@ fn what_does_not_follow_is_pulled_anew_and_what_came_before_is_dropped() {
     let mut hub = connected(start);
     hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
-    let frame = |pull, offset| Frame::Message { pull, epoch: epoch(7), message: message(offset) };
-    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
+    let frame = |pull, offset| Event::Message { pull, epoch: epoch(7), message: message(offset) };
+    hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
     drain(&mut hub);
-    hub.handle_frames([frame(pull, 1), frame(pull, 1), frame(pull, 3), frame(pull, 4)], start);
+    hub.handle_events([frame(pull, 1), frame(pull, 1), frame(pull, 3), frame(pull, 4)], start);
     let actions = drain(&mut hub);
     assert_eq!(told(actions.clone(), SHARD), ["items 1"]);
     assert_eq!(hub.counts().duplicates, 1);
@@ -184,7 +184,7 @@ fn a_refused_broadcast_is_tried_again() {
     let pull = pulls(&drain(&mut hub))[0];
     hub.handle_join(SHARD, JoinId(1), ChannelName::broadcast(), None, start);
     let (code, temporary, reason) = (106, true, "full".to_owned());
-    hub.handle_frames([Frame::Refused { pull, code, temporary, reason }], start);
+    hub.handle_events([Event::Refused { pull, code, temporary, reason }], start);
     assert_eq!(told(drain(&mut hub), SHARD), ["refused 106 true"]);
     hub.handle_join(SHARD, JoinId(2), ChannelName::broadcast(), None, start);
     hub.handle_deadline(start + Duration::from_secs(5));
@@ -243,8 +243,8 @@ fn a_refusal_reaches_every_shard() {
     hub.handle_join(SHARD, JoinId(1), room(), None, start);
     hub.handle_join(OTHER, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
-    hub.handle_frames(
-        [Frame::Refused { pull, code: 102, temporary: false, reason: "unknown".into() }],
+    hub.handle_events(
+        [Event::Refused { pull, code: 102, temporary: false, reason: "unknown".into() }],
         start,
     );
     let actions = drain(&mut hub);
@@ -258,10 +258,10 @@ fn a_pull_lingers_after_its_last_reader() {
     let mut hub = connected(start);
     hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
-    hub.handle_frames([Frame::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
+    hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
     hub.handle_leave(SHARD, JoinId(1), &room(), start);
     hub.handle_deadline(start + Duration::from_secs(29));
-    hub.handle_frames([Frame::Message { pull, epoch: epoch(7), message: message(1) }], start);
+    hub.handle_events([Event::Message { pull, epoch: epoch(7), message: message(1) }], start);
     drain(&mut hub);
     hub.handle_join(SHARD, JoinId(1), room(), None, start + Duration::from_secs(29));
     assert_eq!(told(drain(&mut hub), SHARD), ["open at 1 with 1"]);
@@ -292,18 +292,17 @@ fn credit_is_granted_as_messages_are_taken() {
     let mut hub = connected(start);
     hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let open = opens(&drain(&mut hub))[0].clone();
-    hub.handle_frames([Frame::Opened { pull: open.pull, epoch: epoch(7), next: 1, top: 0 }], start);
-    let mut credit = i64::from(open.credit);
+    hub.handle_events([Event::Opened { pull: open.pull, epoch: epoch(7), next: 1, top: 0 }], start);
+    let mut until = 1 + u64::from(open.credit);
     for offset in 1..=10_000 {
-        credit -= 1;
-        assert!(credit >= 0, "the upstream never has to wait for a reader that keeps up");
+        assert!(offset < until, "the upstream never has to wait for a reader that keeps up");
         let message = message(offset);
-        hub.handle_frames([Frame::Message { pull: open.pull, epoch: epoch(7), message }], start);
+        hub.handle_events([Event::Message { pull: open.pull, epoch: epoch(7), message }], start);
         for action in drain(&mut hub) {
             if let Action::Up(kind) = action
                 && let up::Kind::Credit(grant) = *kind
             {
-                credit += i64::from(grant.grants[0].messages);
+                until = grant.grants[0].until;
             }
         }
     }
@@ -362,10 +361,10 @@ proptest! {
                 6 if pull.is_some() => sent = sent.saturating_sub(count), // sent again
                 _ if pull.is_some() => {
                     let until = (sent + count).min(top);
-                    let frames = (sent + 1..=until).map(|offset| Frame::Message {
+                    let frames = (sent + 1..=until).map(|offset| Event::Message {
                         pull: pull.expect("checked"), epoch: epoch(7), message: message(offset),
                     });
-                    hub.handle_frames(frames.collect::<Vec<_>>(), start);
+                    hub.handle_events(frames.collect::<Vec<_>>(), start);
                     sent = until;
                 }
                 _ => {}
@@ -377,7 +376,7 @@ proptest! {
                     pull = Some(open.pull);
                     let next = if open.epoch == 0 { top + 1 } else { open.next };
                     sent = next - 1;
-                    hub.handle_frames([Frame::Opened { pull: open.pull, epoch: epoch(7), next, top }], start);
+                    hub.handle_events([Event::Opened { pull: open.pull, epoch: epoch(7), next, top }], start);
                 }
                 for action in actions {
                     let Action::Tell(_, notice) = action else { continue };

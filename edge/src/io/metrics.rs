@@ -3,14 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use shared::io::telemetry::Telemetry;
+use shared::line::pool::LineStatus;
 
-use super::uplink::Gauges;
+use super::uplink::{Gauges, LineView};
 use super::world::Counters;
 
 /// Registers everything that an edge counts.
@@ -53,19 +56,94 @@ impl Collector for Sums {
         gauge(&mut encoder, "line_up", "Whether a line to the upstream is up", line_up)?;
         let channels = u64::from(gauges.channels.load(Ordering::Relaxed));
         gauge(&mut encoder, "channels", "Channels pulled", channels)?;
-        let rtt_us = gauges.rtt_us.load(Ordering::Relaxed);
-        gauge(&mut encoder, "line_rtt_microseconds", "Smoothed round-trip time", rtt_us)?;
+        let trunk = gauges.trunk();
+        for (name, help, value) in [
+            ("messages", "Messages taken from lines", trunk.received.delivered),
+            ("duplicates", "Messages that had come before", trunk.received.duplicates),
+            ("repaired", "Messages that came after they were asked for", trunk.received.repaired),
+            ("nacks", "Requests for missing messages", trunk.received.nacks),
+            ("lost", "Messages given up as gone", trunk.received.lost),
+        ] {
+            counter(&mut encoder, name, help, value)?;
+        }
         for (name, help, cell) in [
             ("lines_opened", "Lines opened", &gauges.lines_opened),
-            ("messages", "Messages taken from the line", &gauges.messages),
-            ("duplicates", "Messages that had come before", &gauges.duplicates),
+            ("line_switches", "Times another line became the primary", &gauges.switches),
             ("gaps", "Gaps in what the upstream sent, told to clients", &gauges.gaps),
             ("requests_failed", "Uplink requests without an answer", &gauges.requests_failed),
+            (
+                "requests_hedged",
+                "Uplink requests sent by another line too",
+                &gauges.requests_hedged,
+            ),
         ] {
             counter(&mut encoder, name, help, cell.load(Ordering::Relaxed))?;
         }
-        Ok(())
+        encode_lines(&mut encoder, &trunk.lines)
     }
+}
+
+type LineValue = fn(&LineView) -> f64;
+
+fn seconds(of: &LineView, value: impl Fn(&LineStatus) -> Option<Duration>) -> f64 {
+    of.status.as_ref().and_then(value).map_or(0.0, |time| time.as_secs_f64())
+}
+
+fn share(of: &LineView, value: impl Fn(&LineStatus) -> f64) -> f64 {
+    of.status.as_ref().map_or(0.0, value)
+}
+
+/// What is told of each line; their number is bounded, and so are the labels.
+const LINE_GAUGES: [(&str, &str, LineValue); 17] = [
+    ("line_connected", "Whether the line is connected", |l| l.status.is_some().into()),
+    ("line_primary_in", "Whether live messages come by this line first", |l| {
+        share(l, |s| s.primary_in.into())
+    }),
+    ("line_primary_out", "Whether what the edge sends goes by this line first", |l| {
+        share(l, |s| s.primary_out.into())
+    }),
+    ("line_tier", "0 good, 1 held, 2 gray, 3 full, 4 draining, 5 silent or down", |l| {
+        l.status.as_ref().map_or(5.0, |s| f64::from(s.tier as u8))
+    }),
+    ("line_rtt_seconds", "Smoothed round-trip time", |l| {
+        seconds(l, |s| s.rtt.map(|rtt| rtt.smoothed))
+    }),
+    ("line_jitter_seconds", "Jitter of the one-way delay in", |l| seconds(l, |s| Some(s.jitter))),
+    ("line_delay_rise_seconds", "One-way delay in above its least of a minute", |l| {
+        seconds(l, |s| Some(s.delay_rise))
+    }),
+    ("line_loss_in_ratio", "Share lost towards the edge", |l| share(l, |s| s.loss_in)),
+    ("line_loss_out_ratio", "Share lost towards the upstream", |l| share(l, |s| s.loss_out)),
+    ("line_burst_datagrams", "Mean run of losses towards the edge", |l| {
+        share(l, |s| s.counts.lost as f64 / s.counts.bursts.max(1) as f64)
+    }),
+    ("line_in_bytes", "Bytes in, over all connections", |l| l.ledger.total().incoming as f64),
+    ("line_out_bytes", "Bytes out, over all connections", |l| l.ledger.total().outgoing as f64),
+    ("line_in_95th_percentile_bits", "95th percentile of 5-minute rates in", |l| {
+        l.ledger.percentile_95()[0]
+    }),
+    ("line_out_95th_percentile_bits", "95th percentile of 5-minute rates out", |l| {
+        l.ledger.percentile_95()[1]
+    }),
+    ("line_down_seconds", "Time without a connection", |l| l.ledger.down().as_secs_f64()),
+    ("line_first_messages", "Live messages that it brought first", |l| l.firsts.0 as f64),
+    ("line_repeated_messages", "Live messages that had come before", |l| l.firsts.1 as f64),
+];
+
+fn encode_lines(encoder: &mut DescriptorEncoder<'_>, lines: &[LineView]) -> Result<(), fmt::Error> {
+    for (name, help, value) in LINE_GAUGES {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for line in lines {
+            let labels = [
+                ("line", line.id.0.to_string()),
+                ("local", line.local.to_string()),
+                ("remote", line.remote.to_string()),
+            ];
+            let gauge = ConstGauge::new(value(line));
+            gauge.encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {

@@ -10,11 +10,12 @@ use quinn::Endpoint;
 use shared::io::clock::unix_ms;
 use shared::io::line::{self, Call};
 use shared::io::shutdown::Shutdown;
+use shared::line::pool::Tier;
 use shared::wire::PROTOCOL_VERSION;
 use shared::wire::control::{Endpoint as Public, Hello, LineReport, Report, Up, up};
 
 use super::door::Door;
-use super::uplink::Gauges;
+use super::uplink::{Gauges, LineView};
 use super::world::Counters;
 use crate::config::Config;
 
@@ -101,7 +102,7 @@ impl Reporter {
         let bytes = self.shards.iter().map(|shard| shard.bytes.load(Ordering::Relaxed)).sum();
         let (cpu, bits_out) = meter.read(bytes);
         let place = &config.place;
-        let rtt_us = self.gauges.rtt_us.load(Ordering::Relaxed);
+        let trunk = self.gauges.trunk();
         Report {
             edge: self.name.clone(),
             region: place.region.clone(),
@@ -120,14 +121,7 @@ impl Reporter {
             bits_out,
             bits_out_max: config.public.bits_out_max,
             draining,
-            lines: vec![LineReport {
-                local: config.locals[0].to_string(),
-                remote: config.upstreams[0].to_string(),
-                upstream: "origin".into(),
-                up: self.gauges.line_up.load(Ordering::Relaxed),
-                rtt_ms: rtt_us as f64 / 1000.0,
-                loss: 0.0,
-            }],
+            lines: trunk.lines.iter().map(|line| line_report(&trunk.upstream, line)).collect(),
             started_ms,
             addresses,
         }
@@ -148,6 +142,44 @@ impl Reporter {
             Some(Public { protocol: protocol.into(), host, port: u32::from(address.port()) })
         };
         all.into_iter().filter_map(public).collect()
+    }
+}
+
+/// What svrlist is told of a line.
+fn line_report(upstream: &str, line: &LineView) -> LineReport {
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    let [bits_in_p95, bits_out_p95] = line.ledger.percentile_95();
+    let total = line.ledger.total();
+    let report = LineReport {
+        line: line.id.0,
+        local: line.local.address.to_string(),
+        remote: line.remote.address.to_string(),
+        local_carrier: line.local.carrier.clone(),
+        remote_carrier: line.remote.carrier.clone(),
+        upstream: upstream.to_owned(),
+        state: "down".into(),
+        bytes_in: total.incoming,
+        bytes_out: total.outgoing,
+        firsts: line.firsts.0,
+        repeats: line.firsts.1,
+        down_ms: line.ledger.down().as_millis() as u64,
+        bits_in_p95,
+        bits_out_p95,
+        ..LineReport::default()
+    };
+    let Some(status) = &line.status else { return report };
+    LineReport {
+        up: status.tier < Tier::Silent,
+        state: status.tier.name().to_owned(),
+        primary: status.primary_in,
+        primary_up: status.primary_out,
+        rtt_ms: status.rtt.map_or(0.0, |rtt| ms(rtt.smoothed)),
+        loss: status.loss_in,
+        loss_up: status.loss_out,
+        jitter_ms: ms(status.jitter),
+        delay_rise_ms: ms(status.delay_rise),
+        burst: status.counts.lost as f64 / (status.counts.bursts.max(1)) as f64,
+        ..report
     }
 }
 

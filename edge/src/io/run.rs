@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
-use shared::io::line::{self, LineError};
+use shared::io::line::{self, LineError, Settings};
 use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, Nodes, POLL_PERIOD, Role, TlsError};
-use shared::line::BudgetFactory;
+use shared::io::trunk::{CallingEnd, Place};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -23,7 +23,7 @@ use super::door::Door;
 use super::metrics;
 use super::report::Reporter;
 use super::shards::{self, Listener, Start};
-use super::uplink::{Gauges, Uplink, Upstream};
+use super::uplink::{Gauges, Pace, Uplink};
 use super::world::{Counters, Entrance};
 use crate::config::Config;
 use crate::hub::{SHARDS_MAX, ShardId};
@@ -94,17 +94,21 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let (to_shards, from_hub): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::channel(SHARD_QUEUE)).unzip();
     let (namespaces, mut told) = watch::channel(None);
-    let upstream = Upstream {
+    let place = Place {
         node: name.name.clone(),
-        remote: config.upstreams[0].address,
+        session: rand::random(),
+        expects: Role::Origin,
+        locals: config.locals.clone(),
+        remotes: config.upstreams.clone(),
+    };
+    let pace = Pace {
         linger: config.linger,
         channels_max: config.channels_max,
         request_timeout: config.request_timeout,
     };
-    let endpoint = line::calling(config.locals[0].address, &nodes, Role::Origin, config.budget)?;
     let uplink = Uplink::new(
-        upstream,
-        (endpoint, nodes.clone()),
+        CallingEnd::new(place, nodes.clone(), config.line_settings)?,
+        pace,
         to_shards,
         namespaces,
         Arc::clone(&gauges),
@@ -138,7 +142,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         told = told.wait_for(Option::is_some) => drop(told),
     }
     for svrlist in &config.svrlists {
-        let endpoint = line::calling(ANY, &nodes, Role::Svrlist, BudgetFactory::default())?;
+        let endpoint = line::calling(ANY, &nodes, Role::Svrlist, Settings::default())?;
         let report = reporter.clone().run(endpoint, *svrlist, shutdown.clone());
         tasks.spawn("report", report);
     }

@@ -17,6 +17,7 @@ mod access;
 mod answerer;
 mod budget;
 mod caller;
+pub mod ledger;
 mod meter;
 pub mod opener;
 mod ordered;

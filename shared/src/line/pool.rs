@@ -38,6 +38,20 @@ pub enum Tier {
     Silent,
 }
 
+impl Tier {
+    /// Its name in reports and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Held => "held",
+            Self::Gray => "gray",
+            Self::Full => "full",
+            Self::Draining => "draining",
+            Self::Silent => "silent",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Line {
     local: Access,
@@ -71,8 +85,10 @@ pub struct LineStatus {
     pub remote: Access,
     /// How it can be used.
     pub tier: Tier,
-    /// Whether it is the primary.
-    pub primary: bool,
+    /// Whether it is the primary of what leaves here.
+    pub primary_out: bool,
+    /// Whether it is that of what the other end sends.
+    pub primary_in: bool,
     /// Round trips.
     pub rtt: Option<Rtt>,
     /// Share lost towards here, 0 to 1.
@@ -112,6 +128,8 @@ pub struct Pool {
     standings: BTreeMap<LineId, Standing>,
     pairs: Pairs,
     primary: Option<LineId>,
+    /// The other end's primary, as it says.
+    primary_in: Option<LineId>,
     /// A line that has been better than the primary since then.
     better: Option<(LineId, Instant)>,
     switched: Option<Switch>,
@@ -139,6 +157,7 @@ impl Pool {
             standings: BTreeMap::new(),
             pairs: Pairs::default(),
             primary: None,
+            primary_in: None,
             better: None,
             switched: None,
             started: now,
@@ -241,6 +260,7 @@ impl Pool {
         }
         if beat.number > self.noted {
             self.noted = beat.number;
+            self.primary_in = beat.primary.map(LineId);
             self.noted_base = beat.base.min(self.beat);
             let slacks = self.lags_us();
             for note in &beat.lines {
@@ -319,6 +339,7 @@ impl Pool {
             sent_us: self.now_us(now),
             acked,
             base: self.base,
+            primary: self.primary.map(|line| line.0),
             echo: echo.map(|(sent_us, at)| (sent_us, held_us(at))),
             lines: self.lines.iter().map(note).collect(),
         }
@@ -462,7 +483,8 @@ impl Pool {
             local: line.local.clone(),
             remote: line.remote.clone(),
             tier: line.tier,
-            primary: self.primary == Some(*id),
+            primary_out: self.primary == Some(*id),
+            primary_in: self.primary_in == Some(*id),
             rtt: line.meter.rtt(),
             loss_in: line.meter.loss(),
             loss_out: self.loss_out(*id),

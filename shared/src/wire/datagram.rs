@@ -3,7 +3,7 @@
 //! ```text
 //! seq | frame…        all numbers LEB128 varints, a frame is length | kind (1 byte) | …
 //!   0 message   as in frame.rs
-//!   5 beat      number | period_ms | sent_us | acked | base | echo | held_us | count | line…
+//!   5 beat      number | period_ms | sent_us | acked | base | primary | echo | held_us | count | line…
 //!     line      id | sent | loss_permille | lag_us | verdict (1 byte) | beats (8 bytes, big-endian)
 //!   6 marks     (pull | high)…       the last offset that was sent for a pull
 //!   7 nack      pull | (first | count)…    offsets that are missing
@@ -30,6 +30,8 @@ pub struct Beat {
     /// The highest number of the other end's beats that was heard on any line; bit `i` of
     /// [`LineNote::beats`] stands for beat `base - i`.
     pub base: u64,
+    /// The line that the sender's single copies go by.
+    pub primary: Option<u32>,
     /// `sent_us` of the last beat heard on this line, and how long ago that was, microseconds.
     pub echo: Option<(u64, u64)>,
     /// What is known of each line.
@@ -118,6 +120,7 @@ impl Signal {
                 for number in [beat.number, beat.period_ms, beat.sent_us, beat.acked, beat.base] {
                     put_varint(&mut rest, number);
                 }
+                put_varint(&mut rest, beat.primary.map_or(0, |line| u64::from(line) + 1));
                 put_varint(&mut rest, echo);
                 put_varint(&mut rest, held_us);
                 put_varint(&mut rest, beat.lines.len() as u64);
@@ -190,6 +193,8 @@ fn beat(rest: &mut &[u8]) -> Result<Beat, FrameError> {
         base: number(rest)?,
         ..Beat::default()
     };
+    let primary = number(rest)?.checked_sub(1).map(u32::try_from).transpose();
+    beat.primary = primary.map_err(|_| FrameError::Field("primary"))?;
     let (echo, held_us) = (number(rest)?, number(rest)?);
     beat.echo = echo.checked_sub(1).map(|sent| (sent, held_us));
     let count = number(rest)?;
@@ -284,9 +289,10 @@ mod tests {
         });
         let numbers = proptest::array::uniform5(any::<u64>());
         let echo = proptest::option::of((0..u64::MAX, any::<u64>()));
-        let beat = (numbers, echo, proptest::collection::vec(note, 0..5)).prop_map(
-            |([number, period_ms, sent_us, acked, base], echo, lines)| {
-                Signal::Beat(Beat { number, period_ms, sent_us, acked, base, echo, lines })
+        let primary = proptest::option::of(any::<u32>());
+        let beat = (numbers, primary, echo, proptest::collection::vec(note, 0..5)).prop_map(
+            |([number, period_ms, sent_us, acked, base], primary, echo, lines)| {
+                Signal::Beat(Beat { number, period_ms, sent_us, acked, base, primary, echo, lines })
             },
         );
         let mark = (any::<u64>(), any::<u64>()).prop_map(|(pull, high)| Mark { pull, high });

@@ -25,7 +25,6 @@ use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError};
-use shared::line::BudgetFactory;
 use tokio::net::TcpListener;
 
 use crate::config::{Config, PREFIX};
@@ -169,7 +168,7 @@ impl Svrlist {
                 config.line,
                 &nodes,
                 &[Role::Edge],
-                BudgetFactory::default(),
+                line::Settings::default(),
             )?,
             nodes,
             weights: config.weights,

@@ -10,7 +10,6 @@ use rcgen::{
 };
 use serde_json::Value;
 use shared::io::tls::NodeFiles;
-use shared::line::BudgetFactory;
 use shared::wire::control::{Hello, Report, Up, up};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -91,7 +90,8 @@ impl EdgeLine {
     async fn open(pki: &Pki, name: &str, svrlist: SocketAddr) -> Self {
         let nodes = Nodes::load(&pki.node(&format!("edge.{name}.linecast"))).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let endpoint = line::calling(any, &nodes, Role::Svrlist, BudgetFactory::default()).unwrap();
+        let endpoint =
+            line::calling(any, &nodes, Role::Svrlist, line::Settings::default()).unwrap();
         let hello = Hello { protocol: 1, node: name.to_owned(), session: 1, ..Hello::default() };
         let call = line::call(&endpoint, svrlist, hello).await.unwrap();
         Self { call, _endpoint: endpoint }

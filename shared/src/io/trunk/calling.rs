@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::{Connected, EVENTS_MAX, Heard, Tagged};
 use crate::io::line::{self, Call, LineError, Settings};
 use crate::io::tls::{Nodes, Role};
-use crate::line::opener::{Opener, PAUSE_MAX, State};
+use crate::line::opener::{Opener, PAUSE_MAX};
 use crate::line::pool::{LineStatus, Switch};
 use crate::line::receiver::Event;
 use crate::line::{Access, Caller, LineId, TrunkAction, TrunkError};
@@ -187,11 +187,9 @@ impl CallingEnd {
         self.opened
     }
 
-    /// Lines that are tried but not connected.
-    pub fn down(&self) -> impl Iterator<Item = (LineId, &Access, &Access)> {
-        let all = self.opener.candidates();
-        all.filter(|(.., state)| *state != State::Up)
-            .map(|(id, local, remote, _)| (id, local, remote))
+    /// Every line that is tried, with its ends.
+    pub fn candidates(&self) -> impl Iterator<Item = (LineId, &Access, &Access)> {
+        self.opener.candidates().map(|(id, local, remote, _)| (id, local, remote))
     }
 
     /// What is known of the lines that are connected.

@@ -1,0 +1,219 @@
+//! Uplink requests: by the best line, and at once by the next where that one does not answer.
+//!
+//! A request has a number of its own, by which the upstream knows one that comes again. Requests with
+//! large answers have places of their own, so that they do not hold up the others.
+//!
+//! Invariant: a request is answered or has failed within its time, whatever lines do; publishes of one
+//! connection are carried out in the order in which they came.
+
+use std::collections::{HashMap, VecDeque};
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quinn::Connection;
+use shared::io::line;
+use shared::message::{Message, Position};
+use shared::wire::control::{HistoryResult, Request, Response, request, response};
+use shared::wire::convert;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinError, JoinSet};
+
+use super::{Gauges, ToShard};
+use crate::hub::ShardId;
+use crate::room::ConnectionId;
+use crate::session::{Answer, AskId};
+
+/// Who asks.
+pub(super) type Asker = (ShardId, ConnectionId);
+
+/// A publish that waits for the one before it of the same connection.
+type Waiting = (AskId, request::Kind);
+
+/// The uplink requests of an edge.
+pub(super) struct Requests {
+    timeout: Duration,
+    /// Places for requests under way: those with large answers, and all others.
+    large: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+    /// Requests under way; a publish says whose it was, also when it fails badly.
+    running: JoinSet<Option<Asker>>,
+    publishers: HashMap<tokio::task::Id, Asker>,
+    /// A connection with a publish under way has an entry, most often an empty one.
+    publishing: HashMap<Asker, VecDeque<Waiting>>,
+    next_id: u64,
+    gauges: Arc<Gauges>,
+}
+
+/// By which lines a request may go, best first, and how long an answer takes on the best.
+pub(super) struct Route {
+    pub(super) connections: Vec<Connection>,
+    pub(super) rtt: Duration,
+}
+
+impl Requests {
+    pub(super) fn new(timeout: Duration, gauges: Arc<Gauges>) -> Self {
+        Self {
+            timeout,
+            large: Arc::new(Semaphore::new(LARGE_MAX)),
+            small: Arc::new(Semaphore::new(SMALL_MAX)),
+            running: JoinSet::new(),
+            publishers: HashMap::new(),
+            publishing: HashMap::new(),
+            next_id: 1,
+            gauges,
+        }
+    }
+
+    /// Whether a publish must wait for the one before it; it is kept then.
+    pub(super) fn waits(
+        &mut self,
+        asker: Asker,
+        id: AskId,
+        kind: request::Kind,
+    ) -> Option<Waiting> {
+        if !matches!(kind, request::Kind::Publish(_)) {
+            return Some((id, kind));
+        }
+        if let Some(waiting) = self.publishing.get_mut(&asker) {
+            waiting.push_back((id, kind)); // as many as its session lets be open
+            return None;
+        }
+        self.publishing.insert(asker, VecDeque::new());
+        Some((id, kind))
+    }
+
+    /// Asks the upstream, and tells the shard what `make` makes of the answer.
+    pub(super) fn ask(
+        &mut self,
+        route: Route,
+        (after_update, kind): (u64, request::Kind),
+        to: mpsc::Sender<ToShard>,
+        publisher: Option<Asker>,
+        make: impl FnOnce(Option<response::Kind>) -> ToShard + Send + 'static,
+    ) {
+        let is_large = matches!(kind, request::Kind::History(_) | request::Kind::Presence(_));
+        let places = Arc::clone(if is_large { &self.large } else { &self.small });
+        let request = Request { id: self.next_id, after_update, kind: Some(kind) };
+        self.next_id += 1;
+        let (timeout, gauges) = (self.timeout, Arc::clone(&self.gauges));
+        let handle = self.running.spawn(async move {
+            let asked = async {
+                let _place = places.acquire().await; // never closed
+                ask(&route, &request, timeout, &gauges).await
+            };
+            let response = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| {
+                tracing::info!(?timeout, "an uplink request was not answered in time");
+                None
+            });
+            if response.is_none() {
+                gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
+            }
+            let _ = to.send(make(response)).await;
+            publisher
+        });
+        if let Some(publisher) = publisher {
+            self.publishers.insert(handle.id(), publisher);
+        }
+    }
+
+    /// Waits until a request has ended. Answers whose next publish may follow, and that publish.
+    pub(super) async fn ended(&mut self) -> Option<(Asker, Waiting)> {
+        let Some(ended) = self.running.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        let publisher = match ended {
+            Ok((id, publisher)) => {
+                self.publishers.remove(&id);
+                publisher
+            }
+            Err(error) => self.failed(&error),
+        }?;
+        match self.publishing.get_mut(&publisher).and_then(VecDeque::pop_front) {
+            Some(waiting) => Some((publisher, waiting)),
+            None => {
+                self.publishing.remove(&publisher);
+                None
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &JoinError) -> Option<Asker> {
+        tracing::error!(%error, "an uplink request's task failed");
+        self.publishers.remove(&error.id())
+    }
+}
+
+/// Asks by the best line; by the next when that one fails, or does not answer in the time that two
+/// round trips and some work take. The first answer counts.
+async fn ask(
+    route: &Route,
+    request: &Request,
+    timeout: Duration,
+    gauges: &Gauges,
+) -> Option<response::Kind> {
+    let hedge_after = 2 * route.rtt + HEDGE_SLACK;
+    let mut asking = JoinSet::new();
+    let mut lines = route.connections.iter();
+    loop {
+        match lines.next() {
+            Some(connection) => {
+                if !asking.is_empty() {
+                    gauges.requests_hedged.fetch_add(1, Ordering::Relaxed);
+                }
+                let (connection, request) = (connection.clone(), request.clone());
+                asking.spawn(async move { line::request(&connection, &request, timeout).await });
+            }
+            None if asking.is_empty() => return None,
+            None => {}
+        }
+        let is_last = lines.len() == 0;
+        tokio::select! {
+            Some(answered) = asking.join_next() => match answered {
+                Ok(Ok(Response { kind })) => return kind,
+                Ok(Err(error)) => {
+                    tracing::info!(error = &error as &dyn Error, "an uplink request failed");
+                }
+                Err(error) => tracing::error!(%error, "an uplink request's task failed"),
+            },
+            () = tokio::time::sleep(hedge_after), if !is_last => {}
+        }
+    }
+}
+
+/// What a session is told: the upstream's words, refusals and verdicts of hooks included.
+pub(super) fn answer(response: Option<response::Kind>) -> Answer {
+    response.map_or_else(
+        || Answer::Failed {
+            code: 100,
+            message: "the upstream cannot be reached".into(),
+            temporary: true,
+        },
+        Answer::Response,
+    )
+}
+
+/// The messages after `position`; none where there are none any more, `None` where nobody knows.
+pub(super) fn older(
+    response: Option<response::Kind>,
+    position: Position,
+) -> Option<Vec<Arc<Message>>> {
+    match response? {
+        response::Kind::History(HistoryResult { epoch, messages, .. }) => {
+            // Another epoch has nothing to do with what was asked: nothing is left of it.
+            let same = epoch == position.epoch.number();
+            let messages = if same { messages } else { Vec::new() };
+            messages.into_iter().map(|stored| convert::stored_in(stored).map(Arc::new)).collect()
+        }
+        response::Kind::Failure(failure) if !failure.temporary => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+/// Histories and presences under way: at up to 4 MiB each, 32 MiB.
+const LARGE_MAX: usize = 8;
+/// Other requests under way: at a round trip of 50 ms, 10,000 a second.
+const SMALL_MAX: usize = 512;
+/// What an upstream may take beside two round trips before another line is tried too.
+const HEDGE_SLACK: Duration = Duration::from_millis(100);
