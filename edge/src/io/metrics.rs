@@ -57,18 +57,14 @@ impl Collector for Sums {
         let channels = u64::from(gauges.channels.load(Ordering::Relaxed));
         gauge(&mut encoder, "channels", "Channels pulled", channels)?;
         let trunk = gauges.trunk();
-        for (name, help, value) in [
-            ("messages", "Messages taken from lines", trunk.received.delivered),
-            ("duplicates", "Messages that had come before", trunk.received.duplicates),
-            ("repaired", "Messages that came after they were asked for", trunk.received.repaired),
-            ("nacks", "Requests for missing messages", trunk.received.nacks),
-            ("lost", "Messages given up as gone", trunk.received.lost),
-        ] {
-            counter(&mut encoder, name, help, value)?;
-        }
         for (name, help, cell) in [
             ("lines_opened", "Lines opened", &gauges.lines_opened),
             ("line_switches", "Times another line became the primary", &gauges.switches),
+            ("messages", "Messages taken from lines", &gauges.messages),
+            ("duplicates", "Messages that had come before", &gauges.duplicates),
+            ("repaired", "Messages that came after they were asked for", &gauges.repaired),
+            ("nacks", "Requests for missing messages", &gauges.nacks),
+            ("lost", "Messages given up as gone", &gauges.lost),
             ("gaps", "Gaps in what the upstream sent, told to clients", &gauges.gaps),
             ("requests_failed", "Uplink requests without an answer", &gauges.requests_failed),
             (

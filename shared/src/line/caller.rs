@@ -35,6 +35,13 @@ impl Caller {
         }
     }
 
+    /// The trunk begins anew, with an upstream that knows nothing of it. What was counted stays.
+    pub fn reset(&mut self, seed: u64, now: Instant) {
+        self.trunk = Trunk::new(seed, now);
+        self.receiver.reset();
+        self.live = None;
+    }
+
     /// A line is connected; its datagrams may have `datagram_max` bytes.
     pub fn handle_opened(
         &mut self,

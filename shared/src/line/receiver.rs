@@ -309,6 +309,11 @@ impl Receiver {
         self.counts
     }
 
+    /// Forgets every pull, and goes on counting.
+    pub fn reset(&mut self) {
+        *self = Self { counts: self.counts, ..Self::new() };
+    }
+
     /// Bytes that early messages keep.
     pub fn held(&self) -> usize {
         self.held

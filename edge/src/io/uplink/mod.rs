@@ -16,7 +16,6 @@ use shared::io::shutdown::Shutdown;
 use shared::io::trunk::{CallingEnd, News};
 use shared::line::ledger::{Bytes, Ledger};
 use shared::line::pool::LineStatus;
-use shared::line::receiver::ReceiverCounts;
 use shared::line::{Access, LineId};
 use shared::message::{Message, Position};
 use shared::namespace::Namespaces;
@@ -68,6 +67,16 @@ pub(super) struct Gauges {
     pub(super) switches: AtomicU64,
     /// Channels pulled.
     pub(super) channels: AtomicU32,
+    /// Messages taken from lines.
+    pub(super) messages: AtomicU64,
+    /// Messages that had come before.
+    pub(super) duplicates: AtomicU64,
+    /// Messages that came after they were asked for.
+    pub(super) repaired: AtomicU64,
+    /// Requests for missing messages.
+    pub(super) nacks: AtomicU64,
+    /// Messages given up as gone.
+    pub(super) lost: AtomicU64,
     /// Gaps told to clients.
     pub(super) gaps: AtomicU64,
     /// Uplink requests that failed.
@@ -83,8 +92,6 @@ pub(super) struct Gauges {
 pub(super) struct TrunkView {
     /// The node at its other end; empty while there is none.
     pub(super) upstream: String,
-    /// What was received.
-    pub(super) received: ReceiverCounts,
     /// Every line that is tried.
     pub(super) lines: Vec<LineView>,
 }
@@ -224,15 +231,26 @@ impl Uplink {
                 HubAction::Tell(shard, notice) => self.tell(shard, ToShard::Notice(notice)).await,
             }
         }
-        self.gauges.line_up.store(self.end.is_alive(), Ordering::Relaxed);
+        let gauges = &self.gauges;
+        gauges.line_up.store(self.end.is_alive(), Ordering::Relaxed);
+        gauges.channels.store(self.hub.channels() as u32, Ordering::Relaxed);
+        let counts = self.end.caller().receiver().counts();
+        for (cell, count) in [
+            (&gauges.lines_opened, self.end.opened()),
+            (&gauges.gaps, self.hub.counts().gaps),
+            (&gauges.messages, counts.delivered),
+            (&gauges.duplicates, counts.duplicates),
+            (&gauges.repaired, counts.repaired),
+            (&gauges.nacks, counts.nacks),
+            (&gauges.lost, counts.lost),
+        ] {
+            cell.store(count, Ordering::Relaxed);
+        }
     }
 
     /// Shows others how things stand.
     fn look(&mut self) {
         let gauges = &self.gauges;
-        gauges.lines_opened.store(self.end.opened(), Ordering::Relaxed);
-        gauges.channels.store(self.hub.channels() as u32, Ordering::Relaxed);
-        gauges.gaps.store(self.hub.counts().gaps, Ordering::Relaxed);
         let caller = self.end.caller();
         let mut status: HashMap<LineId, LineStatus> =
             self.end.status().into_iter().map(|line| (line.id, line)).collect();
@@ -248,11 +266,7 @@ impl Uplink {
             let (firsts, ledger) = (caller.firsts(id), ledger.clone());
             lines.push(LineView { id, local, remote, status, firsts, ledger });
         }
-        let view = TrunkView {
-            upstream: self.end.with().unwrap_or_default().to_owned(),
-            received: caller.receiver().counts(),
-            lines,
-        };
+        let view = TrunkView { upstream: self.end.with().unwrap_or_default().to_owned(), lines };
         *gauges.trunk.lock().unwrap_or_else(PoisonError::into_inner) = view;
     }
 

@@ -303,7 +303,7 @@ impl CallingEnd {
     }
 
     fn stand(&mut self, welcome: &Welcome, now: Instant) {
-        self.caller = Caller::new(self.seed, now);
+        self.caller.reset(self.seed, now);
         self.with = Some((welcome.node.clone(), welcome.trunk));
         self.news.push_back(News::Up(Box::new(welcome.clone())));
     }
@@ -339,7 +339,7 @@ impl CallingEnd {
             self.drop_line(line, reason, now);
         }
         if self.with.take().is_some() {
-            self.caller = Caller::new(self.seed, now);
+            self.caller.reset(self.seed, now);
             self.lost_at = None;
             self.news.push_back(News::Down);
         }
