@@ -93,9 +93,13 @@ impl Opener {
         }
     }
 
-    /// A line is not tried any more.
-    pub fn remove(&mut self, line: LineId) {
-        self.candidates.remove(&line);
+    /// The other end of a line is about to leave: once closed, it is tried as one that never worked.
+    pub fn drain(&mut self, line: LineId) {
+        if let Some(candidate) = self.candidates.get_mut(&line) {
+            candidate.worked = false;
+            candidate.failures = DRAINED_FAILURES;
+            candidate.opened_at = None;
+        }
     }
 
     /// A line is connected.
@@ -166,6 +170,8 @@ pub const CANDIDATES_MAX: usize = 16;
 pub const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest one of a line that has worked: an upstream that returns is found within this.
 pub const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Failures that a line counts whose other end left by its own decision: a pause of some seconds.
+const DRAINED_FAILURES: u32 = 5;
 /// The longest one of a line that never worked.
 pub const PAUSE_NEVER_MAX: Duration = Duration::from_secs(60);
 

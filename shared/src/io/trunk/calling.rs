@@ -14,7 +14,7 @@ use super::{Connected, EVENTS_MAX, Heard, Tagged};
 use crate::io::line::{self, Call, LineError, Settings};
 use crate::io::tls::{Nodes, Role};
 use crate::line::opener::{Opener, PAUSE_MAX};
-use crate::line::pool::{LineStatus, Switch};
+use crate::line::pool::{LineStatus, Switch, Tier};
 use crate::line::receiver::Event;
 use crate::line::{Access, Caller, LineId, TrunkAction, TrunkError};
 use crate::wire::PROTOCOL_VERSION;
@@ -192,9 +192,17 @@ impl CallingEnd {
         self.opener.candidates().map(|(id, local, remote, _)| (id, local, remote))
     }
 
-    /// What is known of the lines that are connected.
+    /// What is known of the lines that are connected. Bytes are those that a carrier counts: all
+    /// datagrams with their headers.
     pub fn status(&self) -> Vec<LineStatus> {
-        self.caller.trunk().pool().status().collect()
+        let billed = |line: LineStatus| {
+            let Some(connected) = self.lines.get(&line.id) else { return line };
+            let stats = connected.connection.stats();
+            let headers = if line.remote.address.is_ipv4() { 28 } else { 48 };
+            let bytes = |udp: quinn::UdpStats| udp.bytes + headers * udp.datagrams;
+            LineStatus { bytes_in: bytes(stats.udp_rx), bytes_out: bytes(stats.udp_tx), ..line }
+        };
+        self.caller.trunk().pool().status().map(billed).collect()
     }
 
     /// The node that this trunk stands with.
@@ -274,12 +282,17 @@ impl CallingEnd {
         let known = self.with.as_ref().map(|(node, trunk)| (*node == welcome.node, *trunk));
         match known {
             Some((_, trunk)) if trunk == welcome.trunk => {}
-            Some((false, _)) if !self.lines.is_empty() => {
+            Some((false, _)) if !self.is_leaving() => {
                 // Another upstream: it is for when this one is gone.
                 connection.close(line::CLOSE_DONE, b"another upstream is in use");
                 return self.opener.handle_closed(line, now);
             }
-            Some(_) => {
+            Some((false, _)) => {
+                tracing::info!(upstream = welcome.node, "moving to another upstream");
+                self.forget("moved to another upstream");
+                self.stand(&welcome, now);
+            }
+            Some((true, _)) => {
                 // The call that found out made a new trunk there, of this generation.
                 self.forget("the upstream has forgotten the trunk");
                 self.stand(&welcome, now);
@@ -302,18 +315,27 @@ impl CallingEnd {
         self.caller.handle_opened(line, ends, datagram_max, now);
     }
 
+    /// Whether there is no line left that is to stay.
+    fn is_leaving(&self) -> bool {
+        let pool = self.caller.trunk().pool();
+        self.lines.keys().all(|line| pool.tier(*line).is_none_or(|tier| tier >= Tier::Draining))
+    }
+
     fn stand(&mut self, welcome: &Welcome, now: Instant) {
         self.caller.reset(self.seed, now);
         self.with = Some((welcome.node.clone(), welcome.trunk));
         self.news.push_back(News::Up(Box::new(welcome.clone())));
     }
 
-    /// The upstream is about to leave: lines to the address it names are opened first.
+    /// The upstream is about to leave: lines to where it says are opened first, and only then is it
+    /// left.
     fn go_away(&mut self, line: LineId, away: &control::GoAway, now: Instant) {
         tracing::info!(line = line.0, address = away.address, reason = away.reason, "go away");
         self.caller.handle_draining(line, now);
-        if let Ok(remote) = away.address.parse() {
-            self.opener.add_remotes(&[remote], now);
+        self.opener.drain(line);
+        match away.address.parse() {
+            Ok(remote) => self.opener.add_remotes(&[remote], now),
+            Err(_) => self.opener.handle_all_lost(now),
         }
     }
 
