@@ -1,6 +1,7 @@
 // The demo room: asks svrlist, connects to the edge it names, shows and sends messages.
 
 import { Channel } from '/pages/centrifuge.js';
+import { Lines } from '/pages/lines.js';
 import { Stage } from '/pages/stage.js';
 
 // Every viewer asks this often, half of it more or less, so that those who came together spread.
@@ -12,6 +13,7 @@ const TEXT_CHARS_MAX = 500;
 
 const at = (id) => document.getElementById(id);
 const stage = new Stage(at('stage'));
+const lines = new Lines(at('lines'));
 const room = roomName();
 const user = userId();
 let received = 0;
@@ -143,6 +145,7 @@ const channel = new Channel(room, servers);
 channel.addEventListener('state', ({ detail: { state, server, reason } }) => {
   if (state === 'connected') {
     current = server;
+    lines.used = server.id;
     at('edge').textContent = `${server.name} (${server.place ?? server.city ?? server.region})`;
     at('carrier').textContent = server.carrier;
     showState('connected', 'connected');

@@ -22,6 +22,18 @@ function load(edge) {
   return td;
 }
 
+// How many lines are up, and what each is like.
+function lines(edge) {
+  const up = edge.lines.filter((line) => line.up);
+  const td = cell(`${up.length} of ${edge.lines.length}`);
+  const primary = up.find((line) => line.primary);
+  if (primary) td.append(`, ${primary.rtt_ms.toFixed(1)} ms`);
+  td.title = edge.lines
+    .map((line) => `${line.remote}: ${line.up ? `${line.rtt_ms.toFixed(1)} ms` : 'down'}`)
+    .join('\n');
+  return td;
+}
+
 function row(edge) {
   const tr = document.createElement('tr');
   const name = cell(edge.name);
@@ -35,6 +47,7 @@ function row(edge) {
     cell(edge.site),
     cell(`${edge.connections}${most}`, 'number'),
     load(edge),
+    lines(edge),
     cell(edge.weight, 'number'),
     cell(edge.version),
     cell(`${edge.heard_s.toFixed(1)} s ago`, 'number'),
@@ -45,7 +58,7 @@ function row(edge) {
 function nobody() {
   const tr = document.createElement('tr');
   const td = cell('No edge has reported yet.');
-  td.colSpan = 9;
+  td.colSpan = 10;
   tr.append(td);
   return tr;
 }

@@ -41,6 +41,8 @@ pub struct Config {
     pub answers: Answers,
     /// Weights that replace those edges report, by edge.
     pub weights: BTreeMap<String, f64>,
+    /// The admin listener of the relay whose lines `/demo` shows and changes.
+    pub relay: Option<SocketAddr>,
     /// Log lines.
     pub log: LogConfig,
 }
@@ -141,6 +143,11 @@ impl Configure for Config {
             ),
             answers,
             weights: read_weights(reader),
+            relay: reader.optional(
+                "demo.relay",
+                "Admin listener of the relay that carries the edges' lines: /demo shows these lines, \
+                 and everybody who can open it can break them. For demonstrations alone.",
+            ),
             log: LogConfig::read(reader),
         }
     }
@@ -273,6 +280,7 @@ pub(crate) mod tests {
         assert_eq!(config.answers.pace().heartbeat, 240);
         assert_eq!(config.answers.pace().backoff.factor, 1.8);
         assert!(config.answers.token_secret.is_none());
+        assert_eq!(config.relay, None, "nobody breaks lines unless that was asked for");
     }
 
     #[test]

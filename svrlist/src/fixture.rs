@@ -25,6 +25,18 @@ pub(crate) fn report(edge: &str, region: &str, carrier: &str) -> control::Report
     }
 }
 
+/// The report of a good line through telecom.
+pub(crate) fn line_report() -> control::LineReport {
+    control::LineReport {
+        local: "0.0.0.0:0".to_owned(),
+        remote: "203.0.113.1:7401 telecom".to_owned(),
+        upstream: "origin".to_owned(),
+        up: true,
+        rtt_ms: 40.0,
+        ..control::LineReport::default()
+    }
+}
+
 /// An idle edge.
 pub(crate) fn edge(name: &str, region: &str, carrier: &str) -> Edge {
     Edge::from_report(&report(name, region, carrier)).expect("the fixture is a good report")

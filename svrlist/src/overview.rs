@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::edge::Edge;
+use crate::edge::{Edge, Line};
 use crate::registry::{List, Listed};
 
 /// All edges on the list.
@@ -31,9 +31,37 @@ struct Row<'a> {
     load: f64,
     weight: f64,
     draining: bool,
+    lines: Vec<LineJson>,
     cut_off: bool,
     /// Seconds since its last report.
     heard_s: f64,
+}
+
+/// What an edge tells of a line to its upstream.
+#[derive(Clone, Debug, Serialize)]
+pub struct LineJson {
+    local: String,
+    remote: String,
+    upstream: String,
+    up: bool,
+    primary: bool,
+    rtt_ms: f64,
+    /// Share of datagrams that get lost.
+    loss: f64,
+}
+
+impl From<&Line> for LineJson {
+    fn from(line: &Line) -> Self {
+        Self {
+            local: line.local.to_string(),
+            remote: line.remote.to_string(),
+            upstream: line.upstream.clone(),
+            up: line.up,
+            primary: line.primary,
+            rtt_ms: line.rtt_ms,
+            loss: line.loss,
+        }
+    }
 }
 
 impl<'a> Overview<'a> {
@@ -55,6 +83,7 @@ impl<'a> Overview<'a> {
                 load: edge.load,
                 weight: edge.weight,
                 draining: edge.draining,
+                lines: edge.lines.iter().map(LineJson::from).collect(),
                 cut_off: edge.cut_off,
                 heard_s: now.saturating_duration_since(*heard).as_secs_f64(),
             }

@@ -55,6 +55,7 @@ pages! {
     "/pages/index.js" SCRIPT "index.js"
     "/pages/demo.js" SCRIPT "demo.js"
     "/pages/centrifuge.js" SCRIPT "centrifuge.js"
+    "/pages/lines.js" SCRIPT "lines.js"
     "/pages/stage.js" SCRIPT "stage.js"
     "/pages/style.css" CSS "style.css"
     "/pages/icon.svg" ICON "icon.svg"

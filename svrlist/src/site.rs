@@ -3,6 +3,8 @@
 //! An answer is made in two steps: the edges are priced once per cell and list (coalesced, so that a
 //! thousand clients who arrive together cost one pricing), then ordered for the user.
 
+pub mod lines;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -145,6 +145,47 @@ impl Svrlist {
     }
 }
 
+/// The lines of a demo, as the page at svrlist's `/demo` shows and changes them.
+#[derive(Debug, Clone)]
+pub struct DemoLines {
+    http: Http,
+    base: String,
+}
+
+impl DemoLines {
+    /// The lines of the svrlist at `base` (`http://host:port`).
+    pub fn new(base: impl Into<String>) -> Self {
+        Self { http: Http::new(), base: base.into() }
+    }
+
+    /// Every line of every edge.
+    pub async fn all(&self) -> Result<Vec<Value>> {
+        let answer = self.http.get(&format!("{}/demo/lines", self.base)).await?;
+        ensure!(answer.status == 200, "status {}: {}", answer.status, answer.text());
+        lines_by_edge(answer.json()?)
+    }
+
+    /// Makes a line, or all lines of an edge, what a preset says; tells what they are then.
+    pub async fn set(&self, name: &str, preset: &str) -> Result<Vec<Value>> {
+        let answer = self.set_from(name, preset, &self.base).await?;
+        ensure!(answer.status == 200, "{name}: status {}: {}", answer.status, answer.text());
+        lines_by_edge(answer.json()?)
+    }
+
+    /// The same as a browser asks it for a page of `origin`; whatever is answered.
+    pub async fn set_from(&self, name: &str, preset: &str, origin: &str) -> Result<Answer> {
+        let url = format!("{}/demo/lines/{name}", self.base);
+        let headers = [("content-type", "application/json"), ("origin", origin)];
+        self.http.post(&url, &headers, json!({ "preset": preset }).to_string()).await
+    }
+}
+
+fn lines_by_edge(mut answer: Value) -> Result<Vec<Value>> {
+    let Value::Array(edges) = answer["edges"].take() else { bail!("no edges: {answer}") };
+    let lines = edges.into_iter().map(lines).collect::<Result<Vec<_>>>()?;
+    Ok(lines.into_iter().flatten().collect())
+}
+
 /// The relay's API.
 #[derive(Debug, Clone)]
 pub struct Relay {
@@ -215,7 +256,7 @@ impl Relay {
 fn lines(mut report: Value) -> Result<Vec<Value>> {
     match report["lines"].take() {
         Value::Array(lines) => Ok(lines),
-        _ => bail!("no lines of an edge: {report}"),
+        _ => bail!("no lines: {report}"),
     }
 }
 

@@ -97,6 +97,11 @@ pub fn svrlist_file(layout: &Layout) -> String {
     layout.node(&mut text, 1);
     text.table("place");
     text.path("own", &layout.places());
+    if let Some(relay) = &ports.relay {
+        text.table("demo");
+        text.comment("So that lines can be broken and healed on /demo.");
+        text.address("relay", relay.admin);
+    }
     text.finish()
 }
 

@@ -84,7 +84,8 @@ impl Facts<'_> {
         line(&format!("  {program} push live:1000 '{{\"n\": {{n}}}}' --count 100 --rate 10{api}"));
         line("Open in a browser:");
         line(&format!("  http://127.0.0.1:{svrlist}/      the edges, as svrlist sees them"));
-        line(&format!("  http://127.0.0.1:{svrlist}/demo  a room"));
+        let lines = if relay.is_some() { ", and lines to break" } else { "" };
+        line(&format!("  http://127.0.0.1:{svrlist}/demo  a room{lines}"));
         line("Break something and watch it heal:");
         line(&format!("  kill -9 {victim}    edge 1"));
         if let Some(relay) = relay {
@@ -121,6 +122,7 @@ mod tests {
         assert!(text.contains("--count 100 --rate 10\n"), "{text}");
         assert!(text.contains("ws://127.0.0.1:7632/connection/websocket"), "{text}");
         assert!(text.contains("kill -9 103 "), "{text}");
+        assert!(text.contains("/demo  a room, and lines to break\n"), "{text}");
         assert!(text.contains("  linecast line break bj-telecom/telecom  "), "{text}");
         assert!(text.contains("ports 7721, 7722, 7723: telecom, unicom, mobile\n"), "{text}");
         assert!(text.contains("  linecast line heal bj-telecom\n"), "{text}");

@@ -5,6 +5,7 @@
 )]
 
 mod places;
+mod relay;
 mod reports;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,9 @@ use tokio::net::TcpListener;
 use crate::config::{Config, PREFIX};
 use crate::metrics::Metrics;
 use crate::registry::{List, Registry, TICK};
+use crate::site::lines::Wanted;
 use crate::site::{Moment, Site};
+use relay::Relay;
 
 /// Why a svrlist could not start, or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,7 @@ struct Desk {
     registry: Mutex<Registry>,
     site: Site,
     metrics: Metrics,
+    relay: Relay,
 }
 
 impl Desk {
@@ -163,7 +167,12 @@ impl Svrlist {
         let site = Site::new(config.answers, databases, metrics.clone());
         Ok(Self {
             telemetry,
-            desk: Arc::new(Desk { registry: Mutex::default(), site, metrics }),
+            desk: Arc::new(Desk {
+                registry: Mutex::default(),
+                site,
+                metrics,
+                relay: Relay::new(config.relay),
+            }),
             endpoint: line::answering(
                 config.line,
                 &nodes,
@@ -230,8 +239,13 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
     let answer = move |request: Request| {
         let desk = Arc::clone(&desk);
         async move {
-            let now = Moment { monotonic: Instant::now(), calendar: SystemTime::now() };
-            desk.site.answer(&request, now)
+            match Wanted::read(&request) {
+                Some(wanted) => desk.relay.answer(wanted, &desk.site.list()).await,
+                None => {
+                    let now = Moment { monotonic: Instant::now(), calendar: SystemTime::now() };
+                    desk.site.answer(&request, now)
+                }
+            }
         }
     };
     server.serve(listener, shutdown, answer).await;

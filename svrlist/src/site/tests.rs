@@ -22,7 +22,7 @@ struct World {
 }
 
 #[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of the test")]
-fn moment() -> Moment {
+pub(super) fn moment() -> Moment {
     Moment { monotonic: Instant::now(), calendar: UNIX_EPOCH + Duration::from_secs(1_800_000_000) }
 }
 
@@ -78,7 +78,7 @@ impl World {
 }
 
 /// The body of a response that is all there.
-fn body(response: Response) -> Bytes {
+pub(super) fn body(response: Response) -> Bytes {
     let mut collecting = Box::pin(response.into_body().collect());
     let waker = std::task::Waker::noop();
     match collecting.as_mut().poll(&mut std::task::Context::from_waker(waker)) {

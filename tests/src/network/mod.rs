@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::api::{Origin, Relay, Svrlist};
+use crate::api::{DemoLines, Origin, Relay, Svrlist};
 use crate::real_client::RealClient;
 use crate::wait::within_time;
 pub use deploy::network::{API_KEY, LINES, TOKEN_SECRET, edge_name, line_name};
@@ -171,6 +171,11 @@ impl Network {
     pub fn lines(&self) -> Result<Relay> {
         let relay = self.ports.relay.as_ref().context("the plan asks for no relay")?;
         Ok(Relay::new(format!("http://127.0.0.1:{}", relay.admin)))
+    }
+
+    /// The lines as svrlist's `/demo` page shows and changes them.
+    pub fn demo_lines(&self) -> DemoLines {
+        DemoLines::new(self.list_url())
     }
 
     /// The origin's admin listener as `http://host:port`.

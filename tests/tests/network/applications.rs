@@ -2,10 +2,10 @@
 
 use anyhow::ensure;
 use serde_json::json;
-use tests::network::{Plan, TOKEN_SECRET};
+use tests::network::{LINES, Plan, TOKEN_SECRET};
 use tests::real_client::{chromium, installed};
 
-use crate::{network, network_with};
+use crate::{network, network_with, publish};
 
 #[test]
 fn features_of_the_json_sdk() {
@@ -48,6 +48,30 @@ fn the_demo_page_sends_and_shows_a_message() {
         Ok(())
     });
 }
+
+#[test]
+fn the_demo_page_breaks_and_heals_a_line() {
+    const COUNT: u64 = 150;
+    network_with(Plan { relay: true, ..Plan::edges(2) }, async |network| {
+        let (true, Some(chromium)) = (installed()?, chromium()?) else { return Ok(()) };
+        let options = json!({
+            "url": format!("{}/demo?room={CHANNEL}", network.list_url()), "chromium": chromium,
+            "folder": network.subfolder("chromium")?, "count": COUNT, "before": 50,
+            "screenshot": network.subfolder("pictures")?.join("demo-lines.png"), "timeoutMs": 60_000,
+        });
+        let mut client = network.client("demo-lines", &options)?;
+        client.ready().await?;
+        let api = network.api();
+        publish::numbers(&api, CHANNEL, 0..50).await?;
+        client.event("broken").await?;
+        publish::numbers(&api, CHANNEL, 50..COUNT).await?;
+        let result = client.result().await?;
+        ensure!(result["lines"] == 2 * LINES, "{result}");
+        Ok(())
+    });
+}
+
+const CHANNEL: &str = "live:1000";
 
 /// An empty page of this size compresses to less.
 const PICTURE_BYTES: u64 = 5_000;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::network::{LINES, Plan, edge_name};
+use tests::network::{LINES, Plan, edge_name, line_name};
 use tests::stream::Stream;
 use tests::wait::until;
 use tests::{centrifuge, goim};
@@ -67,6 +67,60 @@ fn an_edge_that_is_cut_off_costs_a_pause_and_nothing_else() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn the_demo_pages_route_breaks_and_heals_lines() {
+    network_with(Plan { relay: true, ..Plan::edges(2) }, async |network| {
+        let (page, relay) = (network.demo_lines(), network.lines()?);
+        let (first, edge) = (line_name(0, 0), edge_name(0));
+        let shown = page.all().await?;
+        let names: Vec<&str> = shown.iter().filter_map(|line| line["name"].as_str()).collect();
+        let expected: Vec<String> =
+            (0..2 * LINES).map(|number| line_name(number / LINES, number % LINES)).collect();
+        ensure!(names == expected, "{names:?}");
+        // The edges report what they measure.
+        let measured = async || Ok(page.all().await?[0]["measured"].take());
+        let primary =
+            |measured: &Value| measured[0]["primary"] == true && measured[0]["up"] == true;
+        until("the edge's word about its first line", measured, primary).await?;
+
+        let mut viewer = Viewer::new(network.edge(0).tcp).await?;
+        publish::numbers(&network.api(), CHANNEL, 0..20).await?;
+        viewer.read(20).await?;
+        let foreign = page.set_from(&edge, "blackhole", "http://evil.example").await?;
+        ensure!(foreign.status == 403, "{}", foreign.text());
+        ensure!(broken(&relay.lines_of(&edge).await?) == 0);
+        ensure!(broken(&page.set(&first, "blackhole").await?) == 1);
+        ensure!(broken(&relay.lines_of(&edge).await?) == 1, "one line is broken");
+        ensure!(broken(&page.set(&edge, "blackhole").await?) == LINES);
+        publish::numbers(&network.api(), CHANNEL, 20..40).await?;
+        let lost = async || {
+            let lines = page.all().await?;
+            let lost = |line: &Value| line["up"]["dropped"]["blackhole"]["datagrams"].as_u64();
+            Ok(lines.iter().filter_map(lost).sum::<u64>())
+        };
+        until("datagrams lost", lost, |lost| *lost > 0).await?;
+        ensure!(viewer.client.push_now().await?.is_none(), "a message over broken lines");
+        ensure!(broken(&page.set(&edge, "clean").await?) == 0);
+        viewer.read(40).await?;
+        viewer.stream.verdict(40)?;
+
+        for (name, preset, status) in
+            [("nobody", "clean", 404), (&*first, "nonsense", 400), ("bj/heal", "clean", 404)]
+        {
+            let answer = page.set_from(name, preset, &network.list_url()).await?;
+            ensure!(answer.status == status, "{name}: {} {}", answer.status, answer.text());
+            ensure!(answer.json()?["error"].is_string(), "{}", answer.text());
+        }
+        Ok(())
+    });
+}
+
+/// How many of these lines are broken in both directions.
+fn broken(lines: &[Value]) -> usize {
+    let hole = |line: &Value, way: &str| line[way]["settings"]["blackhole"] == true;
+    lines.iter().filter(|line| hole(line, "up") && hole(line, "down")).count()
 }
 
 /// A goim client of the room that never connects again.
