@@ -23,7 +23,6 @@ pub mod log;
 pub mod online;
 pub mod presence;
 pub mod publish;
-pub mod pull;
 
 pub use args::Args;
 pub use config::Config;

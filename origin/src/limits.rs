@@ -65,6 +65,10 @@ pub const CHANNELS_MAX_DEFAULT: usize = 4_000_000;
 /// is copied under the lock that every edge's updates take: 10,000 references, 0.1 ms.
 pub const PRESENCE_CLIENTS_MAX: usize = 10_000;
 
+/// Edges that may have trunks to one origin at once. A trunk without lines costs some kilobytes, and a
+/// thousand edges with 100,000 clients each are more clients than there are.
+pub const EDGES_MAX: usize = 4096;
+
 /// Channels one call of the API may name.
 pub const API_CHANNELS_MAX: usize = 10_000;
 

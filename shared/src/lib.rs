@@ -15,5 +15,6 @@ pub mod limits;
 pub mod line;
 pub mod message;
 pub mod namespace;
+pub mod pull;
 pub mod ring;
 pub mod wire;

@@ -14,10 +14,11 @@ use std::time::Duration;
 use shared::channel::ChannelName;
 use shared::io::line::Answered;
 use shared::io::tls::Nodes;
-use shared::io::trunk::{AnsweringEnd, TrunkEnd};
+use shared::io::trunk::{AnsweringEnd, Requests, TrunkEnd};
 use shared::limits::{PULLS_MAX, SNAPSHOT_ENTRIES_MAX};
 use shared::line::{Access, Asked, LineId};
 use shared::message::{Epoch, Message};
+use shared::pull::Pull;
 use shared::ring::Cursor;
 use shared::wire::control::{
     self, Command, OnlineTotals, OpenPull, PresenceNotes, Refused, RoomCount, Welcome, down, up,
@@ -27,11 +28,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::board::{Board, Due};
-use super::requests::Requests;
 use crate::io::channels::{Channel, Read, Watcher};
 use crate::io::origin::Origin;
 use crate::publish::Refusal;
-use crate::pull::Pull;
 
 /// What the edge orders of its pulls, in order.
 enum Order {
@@ -87,8 +86,13 @@ impl Session {
             trunk: rand::random(),
             addresses: addresses.iter().map(access).collect(),
         };
+        let (asked, asking) = (origin.clone(), Arc::clone(&edge));
+        let requests = Requests::new(move |request| {
+            let (origin, edge) = (asked.clone(), Arc::clone(&asking));
+            async move { origin.answer(&edge, request).await }
+        });
         Self {
-            requests: Arc::new(Requests::new(origin.clone(), Arc::clone(&edge))),
+            requests: Arc::new(requests),
             end: AnsweringEnd::new(nodes),
             origin,
             edge,

@@ -7,9 +7,13 @@
 
 mod answering;
 mod calling;
+mod requests;
+mod switchboard;
 
 pub use answering::{AnsweringEnd, TrunkEnd};
 pub use calling::{CallingEnd, News, Place};
+pub use requests::Requests;
+pub use switchboard::{NewTrunk, Switchboard};
 
 use std::error::Error;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! Pulls: where an edge reads in a channel, and how far it may be sent. Decisions only; the trunk's
-//! task (`io/line/session.rs`) reads and writes.
+//! task of whoever is pulled from reads and writes.
 //!
 //! Invariant: a pull is told `opened` before its first message and again after every jump of its
 //! cursor, and nothing at or after the offset that its credit reaches is sent.
 
-use shared::message::Position;
-use shared::ring::Cursor;
-use shared::wire::control::Opened;
+use crate::message::Position;
+use crate::ring::Cursor;
+use crate::wire::control::Opened;
 
 /// One pull of a trunk.
 #[derive(Debug)]
@@ -84,9 +84,8 @@ impl<C> Pull<C> {
 
 #[cfg(test)]
 mod tests {
-    use shared::message::Epoch;
-
     use super::*;
+    use crate::message::Epoch;
 
     fn cursor(epoch: u32, next: u64) -> Cursor {
         Cursor { epoch: Epoch::new(epoch).expect("not zero"), next }

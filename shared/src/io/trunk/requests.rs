@@ -5,22 +5,25 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::{Connection, RecvStream, SendStream};
-use shared::io::line::{self, LineError};
-use shared::wire::control::request::Kind;
-use shared::wire::control::{Request, Response};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::io::origin::Origin;
+use crate::io::line::{self, LineError};
+use crate::wire::control::request::Kind;
+use crate::wire::control::{Request, Response};
+
+/// The answer to a request in the making.
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// The requests of one session.
-pub(super) struct Requests {
-    origin: Origin,
-    edge: Arc<str>,
+pub struct Requests {
+    answer: Box<dyn Fn(Request) -> Answering + Send + Sync>,
     state: Mutex<State>,
 }
 
@@ -34,12 +37,16 @@ struct State {
 }
 
 impl Requests {
-    pub(super) fn new(origin: Origin, edge: Arc<str>) -> Self {
-        Self { origin, edge, state: Mutex::default() }
+    /// Requests that `answer` answers.
+    pub fn new<F: Future<Output = Response> + Send + 'static>(
+        answer: impl Fn(Request) -> F + Send + Sync + 'static,
+    ) -> Self {
+        let answer = Box::new(move |request| Box::pin(answer(request)) as Answering);
+        Self { answer, state: Mutex::default() }
     }
 
     /// Answers what comes by one line, until it ends.
-    pub(super) async fn serve(self: Arc<Self>, connection: Connection) {
+    pub async fn serve(self: Arc<Self>, connection: Connection) {
         let mut streams = JoinSet::new();
         loop {
             tokio::select! {
@@ -95,16 +102,21 @@ impl Requests {
             return known.clone();
         }
         let (answered, answer) = watch::channel(None);
-        let (origin, edge) = (self.origin.clone(), Arc::clone(&self.edge));
+        let response = (self.answer)(request);
         state.running.spawn(async move {
-            let response = origin.answer(&edge, request).await;
-            answered.send_replace(Some(Arc::new(response)));
+            answered.send_replace(Some(Arc::new(response.await)));
         });
         if let Some(id) = id {
             state.answers.insert(id, answer.clone());
             state.forget.push_back((now + REMEMBERED_FOR, id));
         }
         answer
+    }
+}
+
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").finish_non_exhaustive()
     }
 }
 
