@@ -160,6 +160,10 @@ impl Session {
             while let Some(asked) = self.end.poll_asked() {
                 self.repair(asked);
             }
+            if let Some(switch) = self.end.poll_switch() {
+                let (from, to) = (switch.from.map(|line| line.0), switch.to.0);
+                tracing::info!(edge = &*edge, ?from, to, why = ?switch.why, "another primary");
+            }
             self.tell_first_totals();
             self.write_due();
             let cursor = commands.cursor();

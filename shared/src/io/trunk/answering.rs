@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::{Connected, EVENTS_MAX, Heard, TRUNK_LINGER, Tagged};
 use crate::io::line::Answered;
 use crate::io::tls::Nodes;
+use crate::line::pool::Switch;
 use crate::line::{Access, Answerer, LineId, TrunkAction, TrunkError};
 use crate::message::{Epoch, Message};
 use crate::wire::control::{Down, Welcome, down, up};
@@ -118,6 +119,11 @@ impl AnsweringEnd {
     /// The next request for messages that the other end misses.
     pub fn poll_asked(&mut self) -> Option<crate::line::Asked> {
         self.answerer.poll_asked()
+    }
+
+    /// The change of primary that was not yet told of.
+    pub fn poll_switch(&mut self) -> Option<Switch> {
+        self.answerer.take_switch()
     }
 
     /// Sends a control message.
@@ -259,9 +265,6 @@ impl AnsweringEnd {
                     self.drop_line(line, "silent");
                 }
             }
-        }
-        if let Some(switch) = self.answerer.take_switch() {
-            tracing::info!(?switch.from, ?switch.to, ?switch.why, "another primary");
         }
     }
 }
