@@ -384,6 +384,29 @@ impl Pool {
         self.lines.values().any(|line| line.meter.verdict(now) != Verdict::Silent)
     }
 
+    /// The line that the other end's single copies come by, as it says.
+    pub fn primary_in(&self) -> Option<LineId> {
+        self.primary_in
+    }
+
+    /// How long what the other end sends takes to be delivered here, losses included: by its primary,
+    /// or by the best line that is heard where that one is not. `None` while no line works both ways.
+    pub fn delivery_in(&self, now: Instant) -> Option<Duration> {
+        if !self.is_alive() {
+            return None;
+        }
+        let rtt = self.rtt().unwrap_or(RTT_ASSUMED).as_micros() as f64;
+        let lags = self.lags_us();
+        let score = |(id, line): (&LineId, &Line)| {
+            let lag = lags.get(id).copied().unwrap_or(0) as f64;
+            rtt / 2.0 + lag + line.meter.loss() * (3.0 * rtt + REPAIR_US)
+        };
+        let heard = || self.lines.iter().filter(|(_, l)| l.meter.verdict(now) != Verdict::Silent);
+        let primary = heard().find(|(id, _)| Some(**id) == self.primary_in).map(score);
+        let micros = primary.or_else(|| heard().map(score).min_by(f64::total_cmp))?;
+        Some(Duration::from_micros(micros as u64))
+    }
+
     /// The lines, the primary first, then by tier and score.
     pub fn ranked(&self) -> Vec<LineId> {
         let mut ids: Vec<LineId> = self.lines.keys().copied().collect();

@@ -304,7 +304,8 @@ impl Uplink {
             | down::Kind::GoAway(_)
             | down::Kind::Opened(_)
             | down::Kind::Refused(_)
-            | down::Kind::Presence(_) => {}
+            | down::Kind::Presence(_)
+            | down::Kind::Quality(_) => {}
         }
     }
 
