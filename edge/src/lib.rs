@@ -17,6 +17,7 @@ pub mod session;
 pub mod shard;
 pub mod token;
 pub mod upgrade;
+pub mod upstreams;
 pub mod websocket;
 
 pub use io::{RunError, launch, run};
