@@ -1,7 +1,7 @@
-//! The hub: which channels this edge pulls, for which shards, and what it tells its upstream.
+//! The hub: which channels this edge pulls, for which shards, and what it tells its origin.
 //!
 //! There is one pull per channel and edge, however many clients read it; hundreds of simultaneous
-//! joins make one. While the upstream is away the hub goes on serving what it has, and afterwards
+//! joins make one. Other edges that pull through this one read as shards do ([`ShardId`]). While the upstream is away the hub goes on serving what it has, and afterwards
 //! resumes every pull at its cursor. A machine without I/O: feed it, then drain
 //! [`Hub::poll_action`].
 //!
@@ -23,8 +23,11 @@ use shared::wire::control::{self, up};
 use crate::form::Item;
 
 mod clients;
+mod fetch;
 
-/// Names a shard; at most [`SHARDS_MAX`].
+pub use fetch::Fetched;
+
+/// Names a shard, at most [`SHARDS_MAX`], or from there on an edge that pulls through this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u8);
 
@@ -75,10 +78,14 @@ pub enum News {
 /// What the shell must do.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Send on the control stream.
+    /// Tell the upstream of pulls.
     Up(Box<up::Kind>),
+    /// Tell the origin who is here, whatever is pulled from.
+    Update(Box<up::Kind>),
     /// Tell a shard.
     Tell(ShardId, Notice),
+    /// Tell another edge what was fetched for it.
+    Fetched(ShardId, Fetched),
 }
 
 /// How much went other than planned; read by metrics.
@@ -125,9 +132,12 @@ pub struct Hub {
     namespaces: Arc<Namespaces>,
     linger: Duration,
     channels_max: usize,
+    /// Whether there is an upstream to pull from, and whether the origin is told who is here.
     line_up: bool,
+    origin_up: bool,
     channels: HashMap<ChannelName, Channel>,
     pulls: HashMap<u64, ChannelName>,
+    fetches: BTreeMap<u64, fetch::Fetch>,
     pull_next: u64,
     timers: BTreeSet<(Instant, ChannelName)>,
     presence: BTreeMap<ChannelName, BTreeMap<String, ClientInfo>>,
@@ -150,8 +160,10 @@ impl Hub {
             linger,
             channels_max,
             line_up: false,
+            origin_up: false,
             channels: HashMap::new(),
             pulls: HashMap::new(),
+            fetches: BTreeMap::new(),
             pull_next: 1,
             timers: BTreeSet::new(),
             presence: BTreeMap::new(),
@@ -169,30 +181,64 @@ impl Hub {
         hub
     }
 
-    /// A line is up and the upstream told its namespaces: every pull is opened at its cursor, and
-    /// the upstream learns anew who is here.
+    /// An upstream is there and told its namespaces: every pull is opened at its cursor.
     pub fn handle_line_up(&mut self, namespaces: Arc<Namespaces>) {
         self.namespaces = namespaces;
         self.line_up = true;
         self.pulls.clear();
+        self.fetches.clear();
         let mut names: Vec<ChannelName> = self.channels.keys().cloned().collect();
         names.sort_unstable();
         let opens: Vec<_> = names.into_iter().filter_map(|name| self.open_pull(&name)).collect();
         for piece in opens.chunks(SNAPSHOT_ENTRIES_MAX) {
             self.up(up::Kind::Open(control::OpenPulls { pulls: piece.to_vec() }));
         }
+    }
+
+    /// The upstream is gone. What is here goes on being served.
+    pub fn handle_line_down(&mut self) {
+        self.line_up = false;
+        self.pulls.clear();
+        self.fetches.clear();
+        for channel in self.channels.values_mut() {
+            channel.pull = None;
+        }
+    }
+
+    /// Another upstream is about to take the place of this one, which is told to forget every pull.
+    pub fn handle_line_left(&mut self) {
+        let mut pulls: Vec<u64> = self.pulls.keys().chain(self.fetches.keys()).copied().collect();
+        pulls.sort_unstable();
+        for piece in pulls.chunks(CLOSED_AT_ONCE) {
+            self.up(up::Kind::Close(control::ClosePulls { pulls: piece.to_vec() }));
+        }
+        self.handle_line_down();
+    }
+
+    /// The origin is there: it learns anew who is here.
+    pub fn handle_origin_up(&mut self) {
+        self.origin_up = true;
         self.presence_changes.clear();
         self.send_presence_snapshot();
         self.send_online(true);
     }
 
-    /// The line is gone. What is here goes on being served.
-    pub fn handle_line_down(&mut self) {
-        self.line_up = false;
-        self.pulls.clear();
+    /// The origin is gone, and with it what it was told.
+    pub fn handle_origin_down(&mut self) {
+        self.origin_up = false;
         self.presence_changes.clear();
-        for channel in self.channels.values_mut() {
-            channel.pull = None;
+    }
+
+    /// A shard is gone, and reads nothing any more.
+    pub fn handle_shard_gone(&mut self, shard: ShardId, now: Instant) {
+        self.forget_fetches(shard);
+        let of_shard = |(name, channel): (&ChannelName, &Channel)| {
+            Some((name.clone(), *channel.shards.get(&shard)?))
+        };
+        let mut joins: Vec<_> = self.channels.iter().filter_map(of_shard).collect();
+        joins.sort_unstable();
+        for (name, join) in joins {
+            self.handle_leave(shard, join, &name, now);
         }
     }
 
@@ -255,6 +301,7 @@ impl Hub {
         let mut fresh: BTreeMap<ChannelName, Vec<Item>> = BTreeMap::new();
         let mut grants = Vec::new();
         for event in events {
+            let Some(event) = self.take_fetched(event) else { continue };
             match event {
                 Event::Message { pull, epoch, message } => {
                     let Some(name) = self.pulls.get(&pull).cloned() else { continue };
@@ -318,7 +365,7 @@ impl Hub {
         }
         if now >= self.online_at {
             self.online_at = now + ONLINE_EVERY;
-            if self.line_up && !self.counted.is_empty() {
+            if self.origin_up && !self.counted.is_empty() {
                 self.send_online(false);
             }
         }
@@ -346,7 +393,7 @@ impl Hub {
         self.update_seq
     }
 
-    /// Whether a line is up.
+    /// Whether there is an upstream to pull from.
     pub fn is_line_up(&self) -> bool {
         self.line_up
     }
@@ -547,6 +594,12 @@ impl Hub {
             self.actions.push_back(Action::Up(Box::new(kind)));
         }
     }
+
+    fn update(&mut self, kind: up::Kind) {
+        if self.origin_up {
+            self.actions.push_back(Action::Update(Box::new(kind)));
+        }
+    }
 }
 
 /// Tells every shard that reads a channel.
@@ -574,6 +627,8 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
 pub const ONLINE_EVERY: Duration = Duration::from_secs(1);
 /// How soon a channel that is always pulled is tried again after a refusal.
 const WARM_RETRY: Duration = Duration::from_secs(1);
+/// Pulls that one message closes: of at most 10 bytes each, 640 KiB.
+const CLOSED_AT_ONCE: usize = 1 << 16;
 /// Shards an edge has at most.
 pub const SHARDS_MAX: usize = 128;
 

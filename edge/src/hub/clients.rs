@@ -1,4 +1,4 @@
-//! What the hub tells its upstream of this edge's clients: who is where, and how many.
+//! What the hub tells its origin of this edge's clients: who is where, and how many.
 
 use prost::Message as _;
 use shared::channel::ChannelName;
@@ -38,7 +38,7 @@ impl Hub {
                 self.presence.remove(name);
             }
         }
-        if self.line_up {
+        if self.origin_up {
             self.presence_changes.push(presence_change(name, joined, info));
         }
     }
@@ -61,7 +61,7 @@ impl Hub {
     pub(super) fn send_presence(&mut self, changes: Vec<control::PresenceChange>, snapshot: bool) {
         self.update_seq += 1;
         let seq = self.update_seq;
-        self.up(up::Kind::Presence(control::PresenceUpdate { seq, snapshot, changes }));
+        self.update(up::Kind::Presence(control::PresenceUpdate { seq, snapshot, changes }));
     }
 
     pub(super) fn send_online(&mut self, snapshot: bool) {
@@ -87,7 +87,7 @@ impl Hub {
         let mut piece = pieces.next().unwrap_or_default();
         loop {
             self.update_seq += 1;
-            self.up(up::Kind::Online(control::OnlineUpdate {
+            self.update(up::Kind::Online(control::OnlineUpdate {
                 seq: self.update_seq,
                 snapshot: first,
                 rooms: piece.to_vec(),
@@ -101,7 +101,7 @@ impl Hub {
     }
 }
 
-/// Whether the upstream is told how many are in a channel: rooms and the broadcast, not inboxes.
+/// Whether the origin is told how many are in a channel: rooms and the broadcast, not inboxes.
 fn is_counted(name: &ChannelName, channel: &Channel) -> bool {
     !name.is_inbox() && (!name.is_reserved() || channel.kept_warm)
 }

@@ -37,6 +37,7 @@ fn drain(hub: &mut Hub) -> Vec<Action> {
 fn connected(start: Instant) -> Hub {
     let mut hub = Hub::new(Duration::from_secs(30), 100, start);
     hub.handle_line_up(namespaces());
+    hub.handle_origin_up();
     drain(&mut hub);
     hub
 }
@@ -226,7 +227,7 @@ fn presence_is_cut_into_pieces_that_fit() {
     }
     let mut told = 0;
     for action in drain(&mut hub) {
-        if let Action::Up(kind) = action
+        if let Action::Update(kind) = action
             && let up::Kind::Presence(update) = *kind
         {
             assert!(update.encoded_len() <= CONTROL_BYTES_MAX);
@@ -270,7 +271,7 @@ fn a_pull_lingers_after_its_last_reader() {
     hub.handle_deadline(start + Duration::from_secs(59));
     let closed = |action: &Action| match action {
         Action::Up(kind) => matches!(**kind, up::Kind::Close(_)),
-        Action::Tell(..) => false,
+        Action::Update(_) | Action::Tell(..) | Action::Fetched(..) => false,
     };
     assert_eq!(drain(&mut hub).iter().filter(|action| closed(action)).count(), 1);
     assert_eq!(hub.channels(), 1);
@@ -325,11 +326,11 @@ fn counts_are_summed_over_shards_and_told_anew_with_each_line() {
     hub.handle_deadline(start + ONLINE_EVERY);
     let counts = |actions: Vec<Action>| {
         let update = |action| match action {
-            Action::Up(kind) => match *kind {
+            Action::Update(kind) => match *kind {
                 up::Kind::Online(update) => Some(update),
                 _ => None,
             },
-            Action::Tell(..) => None,
+            Action::Up(_) | Action::Tell(..) | Action::Fetched(..) => None,
         };
         let updates: Vec<_> = actions.into_iter().filter_map(update).collect();
         assert_eq!(updates.len(), 1);
@@ -339,7 +340,78 @@ fn counts_are_summed_over_shards_and_told_anew_with_each_line() {
     assert_eq!(counts(drain(&mut hub)), (false, vec![("live:1".to_owned(), 7)]));
     hub.handle_line_down();
     hub.handle_line_up(namespaces());
+    assert!(drain(&mut hub).iter().all(|action| !matches!(action, Action::Update(_))));
+    hub.handle_origin_down();
+    hub.handle_origin_up();
     assert_eq!(counts(drain(&mut hub)), (true, vec![("live:1".to_owned(), 7)]));
+}
+
+#[test]
+fn what_is_left_is_told_and_what_is_gone_reads_nothing() {
+    let start = now();
+    let neighbour = ShardId(SHARDS_MAX as u8);
+    let mut hub = connected(start);
+    hub.handle_join(SHARD, JoinId(1), room(), None, start);
+    let other = ChannelName::parse("live:2").expect("a name").0;
+    hub.handle_join(neighbour, JoinId(1), other.clone(), None, start);
+    hub.handle_join(neighbour, JoinId(2), room(), None, start);
+    hub.handle_shard_gone(neighbour, start);
+    let pulls: Vec<u64> = opens(&drain(&mut hub)).iter().map(|open| open.pull).collect();
+    let [pull, left] = pulls[..] else { panic!("{pulls:?}") };
+    hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
+    hub.handle_deadline(start + Duration::from_secs(60));
+    let closed = |actions: Vec<Action>| {
+        let close = |action| match action {
+            Action::Up(kind) => match *kind {
+                up::Kind::Close(close) => Some(close.pulls),
+                _ => None,
+            },
+            _ => None,
+        };
+        actions.into_iter().filter_map(close).flatten().collect::<Vec<_>>()
+    };
+    assert_eq!(closed(drain(&mut hub)), [left]);
+    hub.handle_line_left();
+    let left = closed(drain(&mut hub));
+    assert!(left.contains(&pull) && left.len() == 2, "and the broadcast: {left:?}");
+    hub.handle_line_left();
+    assert!(drain(&mut hub).is_empty(), "there is nobody to tell");
+}
+
+#[test]
+fn what_left_the_ring_is_fetched_beside_it() {
+    let start = now();
+    let mut hub = connected(start);
+    let (neighbour, join) = (ShardId(SHARDS_MAX as u8), JoinId(1));
+    let from = |next| Cursor { epoch: epoch(7), next };
+    let fetch = |hub: &mut Hub, next| {
+        hub.handle_fetch(neighbour, join, room(), from(next), 2);
+        let actions = drain(hub);
+        let open = opens(&actions)[0];
+        assert_eq!((open.epoch, open.next, open.credit), (7, next, 2));
+        open.pull
+    };
+    let fetched = |hub: &mut Hub| {
+        let actions = drain(hub);
+        let [Action::Up(close), Action::Fetched(to, fetched)] = &actions[..] else {
+            panic!("{actions:?}");
+        };
+        assert!(matches!(**close, up::Kind::Close(_)));
+        assert_eq!((*to, fetched.join), (neighbour, join));
+        let offsets = |all: &Vec<Arc<Message>>| all.iter().map(|m| m.offset).collect::<Vec<_>>();
+        (fetched.from.next, fetched.messages.as_ref().map(offsets).map_err(|place| place.next))
+    };
+    let frame = |pull, offset| Event::Message { pull, epoch: epoch(7), message: message(offset) };
+    let pull = fetch(&mut hub, 3);
+    hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 3, top: 99 }], start);
+    hub.handle_events([frame(pull, 3), frame(pull, 4), frame(pull, 5)], start);
+    assert_eq!(fetched(&mut hub), (3, Ok(vec![3, 4])));
+    let pull = fetch(&mut hub, 5);
+    hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 9, top: 99 }], start);
+    assert_eq!(fetched(&mut hub), (5, Err(9)), "gone");
+    fetch(&mut hub, 5);
+    hub.handle_shard_gone(neighbour, start);
+    assert_eq!(drain(&mut hub).len(), 1, "it is closed");
 }
 
 proptest! {

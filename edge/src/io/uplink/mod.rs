@@ -214,6 +214,7 @@ impl Uplink {
                 News::Down => {
                     tracing::warn!("the upstream is gone");
                     self.hub.handle_line_down();
+                    self.hub.handle_origin_down();
                 }
                 News::Control(kind) => self.handle_control(kind).await,
                 News::Switch(switch) => {
@@ -227,7 +228,8 @@ impl Uplink {
         self.hub.handle_events(events, now);
         while let Some(action) = self.hub.poll_action() {
             match action {
-                HubAction::Up(kind) => self.end.send(*kind),
+                HubAction::Up(kind) | HubAction::Update(kind) => self.end.send(*kind),
+                HubAction::Fetched(..) => {} // nobody pulls through this edge
                 HubAction::Tell(shard, notice) => self.tell(shard, ToShard::Notice(notice)).await,
             }
         }
@@ -285,6 +287,7 @@ impl Uplink {
         let namespaces = Arc::new(convert::namespaces_in(welcome.namespaces));
         self.namespaces.send_replace(Some(Arc::clone(&namespaces)));
         self.hub.handle_line_up(namespaces);
+        self.hub.handle_origin_up();
     }
 
     async fn handle_control(&mut self, kind: down::Kind) {
