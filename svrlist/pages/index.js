@@ -26,10 +26,10 @@ function load(edge) {
 function lines(edge) {
   const up = edge.lines.filter((line) => line.up);
   const td = cell(`${up.length} of ${edge.lines.length}`);
-  const primary = up.find((line) => line.primary);
+  const primary = up.find((line) => line.primary_in);
   if (primary) td.append(`, ${primary.rtt_ms.toFixed(1)} ms`);
   td.title = edge.lines
-    .map((line) => `${line.remote}: ${line.up ? `${line.rtt_ms.toFixed(1)} ms` : 'down'}`)
+    .map((line) => `${line.remote}: ${line.state}${line.up ? `, ${line.rtt_ms.toFixed(1)} ms` : ''}`)
     .join('\n');
   return td;
 }

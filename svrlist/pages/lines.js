@@ -8,6 +8,8 @@ const ANSWER_MS = 6000;
 const SAMPLES = 60;
 // Below this rate a curve is flat rather than full of nothing.
 const SCALE_MIN = 10;
+// Less than that shows as nothing.
+const LOSS_SHOWN = 0.005;
 const WAYS = [['up', 'to origin'], ['down', 'to edge']];
 const PRESETS = [['blackhole', 'Break'], ['loss25', '25 % loss'], ['clean', 'Heal']];
 
@@ -93,17 +95,21 @@ class Curve {
 // One direction of a line, as a row.
 class Way {
   #rate = make('span', 'rate');
+  #loss = make('span', 'loss');
   #share = make('span', 'share');
   #last = null;
 
   constructor(name) {
     this.curve = new Curve();
-    this.cells = [make('span', 'way', name), this.curve.element, this.#rate, this.#share];
+    this.cells = [make('span', 'way', name), this.curve.element, this.#rate, this.#loss, this.#share];
   }
 
-  show({ offered, passed }, now) {
+  // `loss` is what the edge measures, the rest what the relay counts.
+  show({ offered, passed }, loss, now) {
     const last = this.#last;
     this.#last = { now, offered: offered.datagrams, passed: passed.datagrams };
+    write(this.#loss, loss >= LOSS_SHOWN ? `−${Math.round(loss * 100)} %` : '');
+    this.#loss.title = 'loss, as the edge measures it';
     write(this.#share, `${count.format(passed.datagrams)} of ${count.format(offered.datagrams)}`);
     // A relay that began anew counts from nothing.
     if (!last || now <= last.now || offered.datagrams < last.offered) return;
@@ -119,15 +125,22 @@ class Way {
 // What an edge measures on a line, in words: for each of its local addresses.
 function measurements(measured) {
   if (measured.length === 0) return 'not in use';
-  const words = ({ up, rtt_ms, loss }) => {
-    if (!up) return 'down';
-    return loss > 0 ? `${rtt_ms.toFixed(1)} ms, ${percent(loss)} lost` : `${rtt_ms.toFixed(1)} ms`;
-  };
+  const words = ({ up, state, rtt_ms }) => (up ? `${state}, ${rtt_ms.toFixed(1)} ms` : state);
   return measured.map(words).join(' · ');
 }
 
+// What messages are sent on first, in words.
+function primary(measured) {
+  const to = [
+    measured.some(({ primary_out }) => primary_out) && 'origin',
+    measured.some(({ primary_in }) => primary_in) && 'edge',
+  ].filter(Boolean);
+  if (to.length === 2) return 'primary';
+  return to.length === 1 ? `primary to ${to[0]}` : '';
+}
+
 class Line {
-  #primary = make('span', 'primary', 'primary');
+  #primary = make('span', 'primary');
   #condition = make('span', 'status');
   #measured = make('span', 'measured');
   #ways = WAYS.map(([key, name]) => [key, new Way(name)]);
@@ -163,8 +176,13 @@ class Line {
     this.#condition.dataset.state = state;
     write(this.#condition, words);
     write(this.#measured, measurements(line.measured));
-    this.#primary.hidden = !line.measured.some(({ primary }) => primary);
-    for (const [key, way] of this.#ways) way.show(line[key], now);
+    const first = primary(line.measured);
+    this.#primary.hidden = first === '';
+    write(this.#primary, first);
+    const losses = { up: ({ loss_out }) => loss_out, down: ({ loss_in }) => loss_in };
+    for (const [key, way] of this.#ways) {
+      way.show(line[key], Math.max(0, ...line.measured.map(losses[key])), now);
+    }
     const { settings: up } = line.up;
     const { settings: down } = line.down;
     this.#press('blackhole', up.blackhole && down.blackhole);

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use geo_data::{Carrier, Position, Region};
-use shared::line::Access;
 use shared::wire::control;
+
+use crate::line::{LINES_MAX, Line};
 
 /// One edge, as its last report describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,25 +51,6 @@ pub struct Edge {
     pub cut_off: bool,
     /// When its process started, in milliseconds since 1970.
     pub started_ms: u64,
-}
-
-/// A line of an edge to its upstream, as the edge tells it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Line {
-    /// Where it begins.
-    pub local: Access,
-    /// Where it ends.
-    pub remote: Access,
-    /// The node at its end.
-    pub upstream: String,
-    /// Whether it carries anything.
-    pub up: bool,
-    /// Whether it is the one that messages come over first.
-    pub primary: bool,
-    /// Round trip in milliseconds.
-    pub rtt_ms: f64,
-    /// Share of datagrams that get lost.
-    pub loss: f64,
 }
 
 /// A listener of an edge, as clients reach it.
@@ -191,7 +173,7 @@ impl Edge {
                 .max(share(report.connections.into(), report.connections_max.into()))
                 .max(share(report.bits_out, report.bits_out_max)),
             draining: report.draining,
-            lines: lines(&report.lines)?,
+            lines: report.lines.iter().take(LINES_MAX).filter_map(Line::from_report).collect(),
             cut_off: !report.lines.is_empty() && report.lines.iter().all(|line| !line.up),
             started_ms: report.started_ms,
         })
@@ -225,26 +207,6 @@ fn endpoints(reported: &[control::Endpoint]) -> Result<Vec<Endpoint>, ReportErro
     Ok(endpoints)
 }
 
-fn lines(reported: &[control::LineReport]) -> Result<Vec<Line>, ReportError> {
-    // Edges tell the best first.
-    let primary = reported.iter().position(|line| line.up);
-    let line = |(at, line): (usize, &control::LineReport)| {
-        let access = |field: &'static str, text: &str| {
-            text.parse::<Access>().map_err(|_| fault(field, text, "an address, and a carrier"))
-        };
-        Ok(Line {
-            local: access("lines.local", &line.local)?,
-            remote: access("lines.remote", &line.remote)?,
-            upstream: text("lines.upstream", &line.upstream, 0)?.to_owned(),
-            up: line.up,
-            primary: primary == Some(at),
-            rtt_ms: within("lines.rtt_ms", line.rtt_ms, RTT_MS_MAX, "milliseconds up to an hour")?,
-            loss: within("lines.loss", line.loss, 1.0, "a share from 0 to 1")?,
-        })
-    };
-    reported.iter().take(LINES_MAX).enumerate().map(line).collect()
-}
-
 /// A name or address that can stand in a URL; an IPv6 address gets its brackets.
 fn host(host: &str) -> Result<String, ReportError> {
     if let Ok(v6) = host.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>() {
@@ -265,17 +227,10 @@ fn text<'a>(field: &'static str, value: &'a str, least: usize) -> Result<&'a str
 }
 
 fn number(field: &'static str, value: f64) -> Result<f64, ReportError> {
-    within(field, value, NUMBER_MAX, "a number from 0 to 1000")
-}
-
-fn within(
-    field: &'static str,
-    value: f64,
-    most: f64,
-    allowed: &'static str,
-) -> Result<f64, ReportError> {
-    let fits = (0.0..=most).contains(&value);
-    if fits { Ok(value) } else { Err(fault(field, &value.to_string(), allowed)) }
+    if (0.0..=NUMBER_MAX).contains(&value) {
+        return Ok(value);
+    }
+    Err(fault(field, &value.to_string(), "a number from 0 to 1000"))
 }
 
 fn fault(field: &'static str, value: &str, allowed: &'static str) -> ReportError {
@@ -291,12 +246,6 @@ const HOST_BYTES_MAX: usize = 253;
 
 /// Listeners of one edge that are looked at.
 const ENDPOINTS_MAX: usize = 64;
-
-/// Lines of one edge that are looked at: 16 addresses of the upstream from 8 local ones.
-const LINES_MAX: usize = 128;
-
-/// A round trip that takes longer is a slip of somebody's clock.
-const RTT_MS_MAX: f64 = 3_600_000.0;
 
 /// Bound of weight and load, which are near 1.
 const NUMBER_MAX: f64 = 1_000.0;
@@ -344,36 +293,10 @@ mod tests {
             let edge = Edge::from_report(&report).unwrap();
             assert_eq!((edge.cut_off, edge.city()), (cut_off, Some("Singapore")));
         }
-    }
-
-    #[test]
-    fn the_first_line_that_is_up_is_the_primary() {
-        let mut report = report("bj-1", "110000", "telecom");
-        report.lines = [false, true, true].map(|up| LineReport { up, ..line_report() }).to_vec();
-        report.lines[1].loss = 0.25;
-        let lines = Edge::from_report(&report).unwrap().lines;
-        assert_eq!(lines.iter().map(|line| line.primary).collect::<Vec<_>>(), [false, true, false]);
-        assert_eq!((lines[1].loss, lines[1].rtt_ms), (0.25, 40.0));
-        assert_eq!(lines[2].remote.carrier, "telecom");
-        let many = vec![line_report(); LINES_MAX + 1];
-        report.lines = many;
-        assert_eq!(Edge::from_report(&report).unwrap().lines.len(), LINES_MAX);
-    }
-
-    #[test]
-    fn a_bad_line_is_refused_by_field() {
-        let refused = |change: fn(&mut LineReport)| {
-            refused(|report| {
-                let mut line = line_report();
-                change(&mut line);
-                report.lines.push(line);
-            })
-        };
-        assert_eq!(refused(|line| line.local = "here".to_owned()), "lines.local");
-        assert_eq!(refused(|line| line.remote = String::new()), "lines.remote");
-        assert_eq!(refused(|line| line.upstream = "a\nb".to_owned()), "lines.upstream");
-        assert_eq!(refused(|line| line.rtt_ms = f64::INFINITY), "lines.rtt_ms");
-        assert_eq!(refused(|line| line.loss = 1.1), "lines.loss");
+        report.lines = vec![line(false); LINES_MAX + 1];
+        report.lines[0].remote = "nonsense".to_owned();
+        let edge = Edge::from_report(&report).unwrap();
+        assert_eq!((edge.lines.len(), edge.cut_off), (LINES_MAX - 1, true));
     }
 
     #[test]

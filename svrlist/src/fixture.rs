@@ -29,9 +29,11 @@ pub(crate) fn report(edge: &str, region: &str, carrier: &str) -> control::Report
 pub(crate) fn line_report() -> control::LineReport {
     control::LineReport {
         local: "0.0.0.0:0".to_owned(),
-        remote: "203.0.113.1:7401 telecom".to_owned(),
+        remote: "203.0.113.1:7401".to_owned(),
+        remote_carrier: "telecom".to_owned(),
         upstream: "origin".to_owned(),
         up: true,
+        state: "good".to_owned(),
         rtt_ms: 40.0,
         ..control::LineReport::default()
     }

@@ -18,6 +18,7 @@ pub mod edge;
 mod fixture;
 pub mod goim;
 pub mod io;
+pub mod line;
 pub mod metrics;
 pub mod overview;
 pub mod pages;

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::edge::{Edge, Line};
+use crate::edge::Edge;
+use crate::line::{Line, Measured};
 use crate::registry::{List, Listed};
 
 /// All edges on the list.
@@ -31,35 +32,37 @@ struct Row<'a> {
     load: f64,
     weight: f64,
     draining: bool,
-    lines: Vec<LineJson>,
+    lines: Vec<LineJson<'a>>,
     cut_off: bool,
     /// Seconds since its last report.
     heard_s: f64,
 }
 
-/// What an edge tells of a line to its upstream.
+/// A line, and what its edge measures on it.
 #[derive(Clone, Debug, Serialize)]
-pub struct LineJson {
+pub struct LineJson<'a> {
     local: String,
     remote: String,
-    upstream: String,
+    upstream: &'a str,
     up: bool,
-    primary: bool,
-    rtt_ms: f64,
-    /// Share of datagrams that get lost.
-    loss: f64,
+    state: &'a str,
+    primary_in: bool,
+    primary_out: bool,
+    #[serde(flatten)]
+    measured: Measured,
 }
 
-impl From<&Line> for LineJson {
-    fn from(line: &Line) -> Self {
+impl<'a> From<&'a Line> for LineJson<'a> {
+    fn from(line: &'a Line) -> Self {
         Self {
             local: line.local.to_string(),
             remote: line.remote.to_string(),
-            upstream: line.upstream.clone(),
+            upstream: &line.upstream,
             up: line.up,
-            primary: line.primary,
-            rtt_ms: line.rtt_ms,
-            loss: line.loss,
+            state: &line.state,
+            primary_in: line.primary_in,
+            primary_out: line.primary_out,
+            measured: line.measured,
         }
     }
 }

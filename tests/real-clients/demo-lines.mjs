@@ -1,9 +1,9 @@
-// The lines on the /demo page in a real Chromium: breaks the one that messages come over and heals it again, by
-// the page's buttons and the keyboard, while numbered messages arrive; not one may be missing, come twice or early.
+// The lines on the /demo page in a real Chromium: breaks the one that messages come over, sees them come over another
+// one, and heals it again, by the page's buttons and the keyboard; not one message may be missing, come twice or early.
 //
 // Options: url (with the room), count (of messages in all), before (how many come before the line breaks), chromium,
 // folder (empty, for the profile), screenshot? (path of a PNG), timeoutMs. Says `broken` once the relay loses what
-// is sent on the line, and heals it then.
+// is sent on the line; the rest of the messages should come then.
 
 import { open } from './browser.mjs';
 import { Stream, deadline, finish, options, say } from './script.mjs';
@@ -37,23 +37,27 @@ async function run(page) {
   await page.locator('#lines .edge-lines').first().waitFor();
   const lines = await page.locator('#lines .line').count();
   const edge = page.locator('#lines .edge-lines').filter({ has: page.locator('.used:visible') });
-  const line = edge.locator('.line').filter({ has: page.locator('.primary:visible') }).first();
-  await line.waitFor();
-  const name = await line.getAttribute('aria-label');
-  const same = edge.locator(`.line[aria-label="${name}"]`);
+  const primary = edge.locator('.line').filter({ has: page.locator('.primary', { hasText: /^primary( to edge)?$/ }) });
+  await primary.waitFor();
+  const name = await primary.getAttribute('aria-label');
+  const line = edge.locator(`.line[aria-label="${name}"]`);
   say('ready');
   await arrived(page, before);
-  await press(same, 'blackhole');
-  await condition(same, 'broken');
-  while (await lost(same) === 0) await page.waitForTimeout(50);
+  await press(line, 'blackhole');
+  await condition(line, 'broken');
+  while (await lost(line) === 0) await page.waitForTimeout(50);
   say('broken', { line: name });
-  if (screenshot !== undefined) await page.screenshot({ path: screenshot, fullPage: true });
-  await press(same, 'clean');
-  await condition(same, 'clean');
   await arrived(page, count);
+  const others = edge.locator(`.line:not([aria-label="${name}"])`);
+  const another = others.filter({ has: page.locator('.primary', { hasText: /^primary( to edge)?$/ }) });
+  await another.waitFor();
+  const next = await another.getAttribute('aria-label');
+  if (screenshot !== undefined) await page.screenshot({ path: screenshot, fullPage: true });
+  await press(line, 'clean');
+  await condition(line, 'clean');
   const stream = new Stream();
   for (const text of await shown(page)) stream.take(JSON.parse(text).n);
-  return { lines, perfect: stream.perfect(count), ...stream.report(count) };
+  return { lines, broken: name, next, perfect: stream.perfect(count), ...stream.report(count) };
 }
 
 try {

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::io::http::{Request, Response, StatusCode, empty, error, json};
 
-use crate::edge::{Edge, Line};
+use crate::edge::Edge;
+use crate::line::Line;
 use crate::overview::LineJson;
 use crate::registry::List;
 
@@ -233,13 +234,13 @@ struct LineView<'a> {
     /// Towards the edge.
     down: &'a Value,
     /// What the edge tells of the lines that it opened here: one for each of its local addresses.
-    measured: Vec<LineJson>,
+    measured: Vec<LineJson<'a>>,
 }
 
 impl<'a> View<'a> {
-    fn new(lines: &'a [Relayed], list: &List) -> Self {
+    fn new(lines: &'a [Relayed], list: &'a List) -> Self {
         let edges = list.edges.iter().map(|listed| (&*listed.edge.name, &*listed.edge));
-        let edges: BTreeMap<&str, &Edge> = edges.collect();
+        let edges: BTreeMap<&str, &'a Edge> = edges.collect();
         let mut views: Vec<EdgeView<'a>> = Vec::new();
         for line in lines {
             let (name, carrier) = match line.name.split_once('/') {
@@ -265,8 +266,8 @@ impl<'a> View<'a> {
 
 /// The lines that an edge opened to this address of the relay or, where the relay's own address is
 /// not the one it is called by, through this carrier.
-fn measured(edge: &Edge, listen: SocketAddr, carrier: Option<&str>) -> Vec<LineJson> {
-    let found = |here: &dyn Fn(&Line) -> bool| -> Vec<LineJson> {
+fn measured<'a>(edge: &'a Edge, listen: SocketAddr, carrier: Option<&str>) -> Vec<LineJson<'a>> {
+    let found = |here: &dyn Fn(&Line) -> bool| -> Vec<LineJson<'a>> {
         edge.lines.iter().filter(|line| here(line)).map(LineJson::from).collect()
     };
     let by_address = found(&|line| line.remote.address == listen);
@@ -412,8 +413,9 @@ mod tests {
         List { edges: vec![Listed { edge, heard, cut_off_since: None }], ..List::default() }
     }
 
-    fn measured_on(remote: &str, rtt_ms: f64) -> control::LineReport {
-        control::LineReport { remote: remote.to_owned(), rtt_ms, ..fixture::line_report() }
+    fn measured_on(remote: &str, carrier: &str, rtt_ms: f64) -> control::LineReport {
+        let (remote, remote_carrier) = (remote.to_owned(), carrier.to_owned());
+        control::LineReport { remote, remote_carrier, rtt_ms, ..fixture::line_report() }
     }
 
     fn told(status: u16, body: &Value, list: &List) -> (u16, Value) {
@@ -434,9 +436,9 @@ mod tests {
             })
         };
         let list = list(vec![
-            measured_on("127.0.0.1:1 unicom", 1.0),
-            measured_on("127.0.0.1:2 telecom", 2.0),
-            measured_on("10.0.0.1:9 mobile", 3.0),
+            measured_on("127.0.0.1:1", "unicom", 1.0),
+            measured_on("127.0.0.1:2", "telecom", 2.0),
+            measured_on("10.0.0.1:9", "mobile", 3.0),
         ]);
         let lines = json!({ "lines": [
             line("bj/telecom", 1), line("gone", 4), line("bj/unicom", 2), line("bj/mobile", 3),

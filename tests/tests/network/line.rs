@@ -79,11 +79,16 @@ fn the_demo_pages_route_breaks_and_heals_lines() {
         let expected: Vec<String> =
             (0..2 * LINES).map(|number| line_name(number / LINES, number % LINES)).collect();
         ensure!(names == expected, "{names:?}");
-        // The edges report what they measure.
-        let measured = async || Ok(page.all().await?[0]["measured"].take());
-        let primary =
-            |measured: &Value| measured[0]["primary"] == true && measured[0]["up"] == true;
-        until("the edge's word about its first line", measured, primary).await?;
+        // The edges report what they measure, and by which line they are told things first.
+        let lines = async || Ok(page.all().await?.into_iter().take(LINES).collect::<Vec<_>>());
+        until("the edge's word about its lines", lines, |lines| {
+            let are = |key: &str, value: &Value| {
+                lines.iter().filter(|line| &line["measured"][0][key] == value).count()
+            };
+            let primaries = [are("primary_in", &true.into()), are("primary_out", &true.into())];
+            are("state", &"good".into()) == LINES && primaries == [1, 1]
+        })
+        .await?;
 
         let mut viewer = Viewer::new(network.edge(0).tcp).await?;
         publish::numbers(&network.api(), CHANNEL, 0..20).await?;
