@@ -18,6 +18,7 @@ pub mod centrifuge;
 pub mod goim;
 pub mod http;
 pub mod latency;
+pub mod lines;
 pub mod metrics;
 pub mod network;
 pub mod real_client;

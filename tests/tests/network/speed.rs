@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, Result, ensure};
 use tests::latency::Load;
+use tests::lines::{CSV, Latency, Report, Setup, smoke};
+use tests::network::new_folder;
 
 use crate::network;
 
@@ -27,4 +29,27 @@ fn latency_counts_every_message_at_both_clients() {
         }
         Ok(())
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_set_up_carries_messages_over_lines() -> Result<()> {
+    let folder = new_folder();
+    let mut report = Report::new(&folder)?;
+    let row = smoke();
+    for (_, setup) in Setup::NAMED {
+        let outcome = Box::pin(setup.measure(&row, 1)).await?;
+        ensure!((outcome.undelivered(), outcome.duplicated) == (0, 0), "{outcome}");
+        ensure!(outcome.delivered(0.0) >= Latency::Took(Duration::from_millis(20)), "{outcome}");
+        ensure!(outcome.over_useful().down > 1.0, "{outcome}");
+        ensure!(outcome.faults.len() == row.changes.len(), "{outcome}");
+        report.add(outcome)?;
+    }
+    let csv = std::fs::read_to_string(folder.join(CSV))?;
+    let picture = std::fs::read_to_string(folder.join("smoke.svg"))?;
+    ensure!(csv.lines().count() == 1 + Setup::NAMED.len(), "{csv}");
+    for (name, _) in Setup::NAMED {
+        ensure!(csv.contains(name) && picture.contains(name), "{name} is missing");
+    }
+    ensure!(picture.contains("1 % lost"), "the fault is not marked");
+    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
 }
