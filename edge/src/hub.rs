@@ -303,7 +303,7 @@ impl Hub {
         for event in events {
             let Some(event) = self.take_fetched(event) else { continue };
             match event {
-                Event::Message { pull, epoch, message } => {
+                Event::Message { pull, epoch, message, .. } => {
                     let Some(name) = self.pulls.get(&pull).cloned() else { continue };
                     let position = Position { epoch, offset: message.offset };
                     match self.take_message(&name, position, Arc::new(message)) {

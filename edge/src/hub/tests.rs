@@ -94,7 +94,12 @@ fn many_joins_make_one_pull() {
 
     hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 1, top: 2 }], start);
     assert!(drain(&mut hub).is_empty(), "nobody reads before the pull has caught up");
-    let frame = |offset| Event::Message { pull, epoch: epoch(7), message: message(offset) };
+    let frame = |offset| Event::Message {
+        pull,
+        epoch: epoch(7),
+        message: message(offset),
+        waited: Duration::ZERO,
+    };
     hub.handle_events([frame(1), frame(2), frame(3)], start);
     let actions = drain(&mut hub);
     for shard in [SHARD, OTHER] {
@@ -112,7 +117,10 @@ fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
     hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
     hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 5, top: 4 }], start);
-    hub.handle_events([Event::Message { pull, epoch: epoch(7), message: message(5) }], start);
+    hub.handle_events(
+        [Event::Message { pull, epoch: epoch(7), message: message(5), waited: Duration::ZERO }],
+        start,
+    );
     assert_eq!(told(drain(&mut hub), SHARD), ["open at 4 with 0", "items 5"]);
 
     hub.handle_line_down();
@@ -126,7 +134,7 @@ fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
     hub.handle_events(
         [
             Event::Opened { pull, epoch: epoch(7), next: 6, top: 6 },
-            Event::Message { pull, epoch: epoch(7), message: message(6) },
+            Event::Message { pull, epoch: epoch(7), message: message(6), waited: Duration::ZERO },
         ],
         start,
     );
@@ -138,7 +146,7 @@ fn a_pull_resumes_at_its_cursor_and_a_new_epoch_is_a_gap() {
     hub.handle_events(
         [
             Event::Opened { pull, epoch: epoch(8), next: 3, top: 3 },
-            Event::Message { pull, epoch: epoch(8), message: message(3) },
+            Event::Message { pull, epoch: epoch(8), message: message(3), waited: Duration::ZERO },
         ],
         start,
     );
@@ -152,7 +160,12 @@ fn what_does_not_follow_is_pulled_anew_and_what_came_before_is_dropped() {
     let mut hub = connected(start);
     hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let pull = opens(&drain(&mut hub))[0].pull;
-    let frame = |pull, offset| Event::Message { pull, epoch: epoch(7), message: message(offset) };
+    let frame = |pull, offset| Event::Message {
+        pull,
+        epoch: epoch(7),
+        message: message(offset),
+        waited: Duration::ZERO,
+    };
     hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
     drain(&mut hub);
     hub.handle_events([frame(pull, 1), frame(pull, 1), frame(pull, 3), frame(pull, 4)], start);
@@ -262,7 +275,10 @@ fn a_pull_lingers_after_its_last_reader() {
     hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 1, top: 0 }], start);
     hub.handle_leave(SHARD, JoinId(1), &room(), start);
     hub.handle_deadline(start + Duration::from_secs(29));
-    hub.handle_events([Event::Message { pull, epoch: epoch(7), message: message(1) }], start);
+    hub.handle_events(
+        [Event::Message { pull, epoch: epoch(7), message: message(1), waited: Duration::ZERO }],
+        start,
+    );
     drain(&mut hub);
     hub.handle_join(SHARD, JoinId(1), room(), None, start + Duration::from_secs(29));
     assert_eq!(told(drain(&mut hub), SHARD), ["open at 1 with 1"]);
@@ -298,7 +314,10 @@ fn credit_is_granted_as_messages_are_taken() {
     for offset in 1..=10_000 {
         assert!(offset < until, "the upstream never has to wait for a reader that keeps up");
         let message = message(offset);
-        hub.handle_events([Event::Message { pull: open.pull, epoch: epoch(7), message }], start);
+        hub.handle_events(
+            [Event::Message { pull: open.pull, epoch: epoch(7), message, waited: Duration::ZERO }],
+            start,
+        );
         for action in drain(&mut hub) {
             if let Action::Up(kind) = action
                 && let up::Kind::Credit(grant) = *kind
@@ -401,7 +420,12 @@ fn what_left_the_ring_is_fetched_beside_it() {
         let offsets = |all: &Vec<Arc<Message>>| all.iter().map(|m| m.offset).collect::<Vec<_>>();
         (fetched.from.next, fetched.messages.as_ref().map(offsets).map_err(|place| place.next))
     };
-    let frame = |pull, offset| Event::Message { pull, epoch: epoch(7), message: message(offset) };
+    let frame = |pull, offset| Event::Message {
+        pull,
+        epoch: epoch(7),
+        message: message(offset),
+        waited: Duration::ZERO,
+    };
     let pull = fetch(&mut hub, 3);
     hub.handle_events([Event::Opened { pull, epoch: epoch(7), next: 3, top: 99 }], start);
     hub.handle_events([frame(pull, 3), frame(pull, 4), frame(pull, 5)], start);
@@ -434,8 +458,7 @@ proptest! {
                 _ if pull.is_some() => {
                     let until = (sent + count).min(top);
                     let frames = (sent + 1..=until).map(|offset| Event::Message {
-                        pull: pull.expect("checked"), epoch: epoch(7), message: message(offset),
-                    });
+                        pull: pull.expect("checked"), epoch: epoch(7), message: message(offset), waited: Duration::ZERO });
                     hub.handle_events(frames.collect::<Vec<_>>(), start);
                     sent = until;
                 }

@@ -188,7 +188,9 @@ impl Caller {
         for (nack, is_first) in nacks {
             let frame = encoded(&Signal::Nack(nack));
             let mut lines = self.trunk.pool.copies();
-            if is_first {
+            let pool = &self.trunk.pool;
+            let is_lossy = lines.first().is_some_and(|line| pool.loss_out(*line) >= LOSSY);
+            if is_first && !is_lossy {
                 lines.truncate(FIRST_NACK_LINES);
             }
             for line in lines {
@@ -244,4 +246,6 @@ const AGAIN_RTTS: f64 = 1.15;
 /// and this.
 const AGAIN_SLACK: Duration = Duration::from_millis(4);
 const FIRST_NACK_LINES: usize = 2;
+/// Loss from which a request goes by every line at once: it is small, and what it asks for is late.
+const LOSSY: f64 = 0.1;
 const RTT_ASSUMED: Duration = Duration::from_millis(100);

@@ -138,6 +138,9 @@ pub struct Pool {
     beat: u64,
     beat_at: Instant,
     live_until: Instant,
+    live_at: Instant,
+    /// The usual time between live messages.
+    live_gap: Duration,
     urgent_until: Instant,
     /// The other end's last beat on any line, and when it was heard.
     base: u64,
@@ -164,6 +167,8 @@ impl Pool {
             beat: 0,
             beat_at: now,
             live_until: now,
+            live_at: now,
+            live_gap: LIVE_FOR,
             urgent_until: now,
             base: 0,
             base_at: now,
@@ -281,6 +286,9 @@ impl Pool {
     pub fn handle_live(&mut self, urgent: bool, now: Instant) {
         let was_idle = self.live_until <= now;
         self.live_until = now + LIVE_FOR;
+        let gap = now.saturating_duration_since(self.live_at).min(LIVE_FOR);
+        self.live_gap = (self.live_gap * 7 + gap) / 8;
+        self.live_at = now;
         if urgent {
             self.urgent_until = now + LIVE_FOR;
         }
@@ -521,7 +529,8 @@ impl Pool {
     }
 
     fn period(&self, now: Instant) -> Duration {
-        if self.urgent_until > now {
+        // Where messages follow closely, the next one tells sooner than a beat what is missing.
+        if self.urgent_until > now && self.live_gap > DENSE {
             BEAT_URGENT
         } else if self.live_until > now {
             BEAT_LIVE
@@ -618,6 +627,8 @@ impl Pool {
 pub const BEAT_LIVE: Duration = Duration::from_millis(50);
 /// The same while urgent ones do.
 pub const BEAT_URGENT: Duration = Duration::from_millis(25);
+/// Live messages that are closer than this.
+const DENSE: Duration = Duration::from_millis(12);
 /// How soon something is told that cannot wait for the next beat.
 const BEAT_SOON: Duration = Duration::from_millis(2);
 /// How long after a live message beats come quickly.

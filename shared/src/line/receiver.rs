@@ -28,6 +28,8 @@ pub enum Event {
         epoch: Epoch,
         /// The message.
         message: Message,
+        /// How long it waited for those before it.
+        waited: Duration,
     },
     /// From here on the pull is served. Told again when messages before `next` are gone for good.
     Opened {
@@ -85,8 +87,8 @@ struct Pull {
     cursor: Option<Cursor>,
     /// The last offset that the upstream has sent, as far as is known.
     high: u64,
-    /// Messages that came early.
-    early: BTreeMap<u64, Message>,
+    /// Messages that came early, and when.
+    early: BTreeMap<u64, (Message, Instant)>,
     /// Offsets before this are gone: told by the upstream.
     gone_before: u64,
     /// Offsets up to this were asked for.
@@ -156,7 +158,7 @@ impl Receiver {
     /// A pull is closed: what still comes of it is dropped.
     pub fn handle_close(&mut self, id: u64) {
         if let Some(pull) = self.pulls.remove(&id) {
-            self.held -= pull.early.values().map(Weigh::weight).sum::<usize>();
+            self.held -= pull.early.values().map(|(message, _)| message.weight()).sum::<usize>();
             if let Some(at) = pull.timer {
                 self.timers.remove(&(at, id));
             }
@@ -174,7 +176,7 @@ impl Receiver {
             if !is_first {
                 // Offsets of another life say nothing about this one.
                 let early = std::mem::take(&mut pull.early);
-                self.held -= early.values().map(Weigh::weight).sum::<usize>();
+                self.held -= early.values().map(|(message, _)| message.weight()).sum::<usize>();
                 (pull.high, pull.asked_to) = (start.next - 1, 0);
             }
             if top >= start.next {
@@ -223,7 +225,7 @@ impl Receiver {
             self.counts.repaired += 1;
         }
         self.held += weight;
-        pull.early.insert(offset, message);
+        pull.early.insert(offset, (message, now));
         self.advance(id, now);
         true
     }
@@ -264,7 +266,7 @@ impl Receiver {
             }
             let since = *pull.hole_since.get_or_insert(audible);
             // An urgent message does not wait as long behind a hole as others.
-            let is_urgent = pull.early.values().any(|m| m.content.class == Class::Urgent);
+            let is_urgent = pull.early.values().any(|(m, _)| m.content.class == Class::Urgent);
             let deadline = if is_urgent { DEADLINE_URGENT } else { DEADLINE };
             if audible.saturating_sub(since) >= deadline {
                 let next = pull.early.keys().next().copied().unwrap_or(pull.high + 1);
@@ -328,13 +330,14 @@ impl Receiver {
             while let Some(first) = pull.early.first_entry()
                 && *first.key() <= cursor.next
             {
-                let message = first.remove();
+                let (message, came) = first.remove();
                 self.held -= message.weight();
                 if message.offset == cursor.next {
                     cursor.next += 1;
                     self.counts.delivered += 1;
                     let epoch = cursor.epoch;
-                    self.events.push_back(Event::Message { pull: id, epoch, message });
+                    let waited = now.saturating_duration_since(came);
+                    self.events.push_back(Event::Message { pull: id, epoch, message, waited });
                 }
             }
             if cursor.next >= pull.gone_before {

@@ -108,11 +108,12 @@ impl Sender {
         if self.repaired.get(&(pull, offset)).is_some_and(|until| *until > now) {
             return None;
         }
+        let is_again = self.repaired.contains_key(&(pull, offset));
         self.spare_until((pull, offset), now + again, now);
         let usable = |id: &LineId| pool.tier(*id).is_some_and(|tier| tier < Tier::Full);
         let others = pool.copies().into_iter().filter(|other| *other != line && usable(other));
         let mut lines: Vec<LineId> = Some(line).filter(usable).into_iter().chain(others).collect();
-        lines.truncate(REPAIR_COPIES);
+        lines.truncate(if is_again { REPAIR_COPIES + 1 } else { REPAIR_COPIES });
         Some(lines)
     }
 
@@ -177,7 +178,9 @@ impl Sender {
 
     fn spare_until(&mut self, key: (u64, u64), until: Instant, now: Instant) {
         while let Some(oldest) = self.repairs.front().copied() {
-            let is_over = self.repaired.get(&oldest).is_none_or(|until| *until <= now);
+            // Kept for a while after, to know what is asked for again.
+            let is_over = |until: &Instant| *until + ASKED_AGAIN <= now;
+            let is_over = self.repaired.get(&oldest).is_none_or(is_over);
             if !is_over && self.repairs.len() < REPAIRS_MAX {
                 break;
             }
@@ -216,6 +219,8 @@ const REPAIR_COPIES: usize = 2;
 const COPIES_MAX: f64 = 1.5;
 /// What may be saved of it.
 const SPARE_MAX: f64 = 65_536.0;
+/// How long after a repair the same request counts as one for what was lost again.
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
 /// Repairs that are remembered, so that a request that came twice is answered once.
 const REPAIRS_MAX: usize = 8192;
 /// Messages that one request may ask for.

@@ -1,7 +1,8 @@
 //! The set-up `linecast`: a trunk, which is the product's own machines and shells at both ends, over a
 //! line for each path, with the default settings.
 //!
-//! A message is delivered when the edge's reader of the pull gets it, which is in order.
+//! The edge's reader of a pull gets messages in order; each says how long it waited for that, so that
+//! the column `unsorted` has what others' has.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -204,11 +205,12 @@ async fn receive(mut edge: CallingEnd, arrived: UnboundedSender<Arrival>) -> Res
         edge.wait().await;
         while let Some(news) = edge.poll() {
             match news {
-                News::Event(Event::Message { message, .. }) => {
+                News::Event(Event::Message { message, waited, .. }) => {
                     if !had.insert(message.offset) {
                         bail!("message {} came twice", message.offset);
                     }
-                    let _ = arrived.send(Arrival { n: message.offset - 1, at: Instant::now() });
+                    let at = Instant::now() - waited;
+                    let _ = arrived.send(Arrival { n: message.offset - 1, at });
                 }
                 News::Event(Event::Opened { next, .. }) => bail!("a gap before {next}"),
                 News::Down => bail!("the trunk is gone"),
