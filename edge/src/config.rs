@@ -31,6 +31,8 @@ pub struct Config {
     pub node: NodeFiles,
     /// The upstream's line listeners: 1 to [`UPSTREAMS_MAX`].
     pub upstreams: Vec<Access>,
+    /// Line listeners of other edges that this one may pull through: at most [`NEIGHBOURS_MAX`].
+    pub neighbours: Vec<Access>,
     /// The local addresses that lines are opened from: 1 to [`LOCALS_MAX`].
     pub locals: Vec<Access>,
     /// How lines use the network.
@@ -74,6 +76,8 @@ pub struct Listen {
     pub goim_tls: Option<SocketAddr>,
     /// HTTPS with WebSocket.
     pub https: Option<SocketAddr>,
+    /// Lines of other edges.
+    pub line: Option<SocketAddr>,
 }
 
 /// Where an edge is, as svrlist ranks it.
@@ -133,6 +137,8 @@ impl Configure for Config {
             http: reader.optional("listen.http", "Where clients connect by WebSocket."),
             goim_tls: reader.optional("listen.goim_tls", "goim and danmaku by TCP with TLS."),
             https: reader.optional("listen.https", "WebSocket with TLS."),
+            line: reader
+                .optional("listen.line", "Where other edges may pull through this one (UDP)."),
         };
         let admin = reader.value(
             "admin",
@@ -153,6 +159,13 @@ impl Configure for Config {
             vec![Access::of(SocketAddr::from(([127, 0, 0, 1], 7401)))],
             "The origin's line listeners (UDP), each with the carrier it is reached by. Every address \
              here is called from every one of upstream.locals.",
+        );
+        let neighbours = reader.list(
+            "upstream.neighbours",
+            Vec::new(),
+            "Line listeners (listen.line) of other edges, each with the carrier it is reached by. \
+             While the lines to the origin do not work, or are much worse, this edge pulls through \
+             the best of them.",
         );
         let locals = reader.list(
             "upstream.locals",
@@ -209,17 +222,19 @@ impl Configure for Config {
             token: token::Config::read(reader),
             listen,
             upstreams,
+            neighbours,
             locals,
         };
-        for (key, accesses, most) in [
-            ("upstream.addresses", &config.upstreams, UPSTREAMS_MAX),
-            ("upstream.locals", &config.locals, LOCALS_MAX),
+        for (key, accesses, (least, most)) in [
+            ("upstream.addresses", &config.upstreams, (1, UPSTREAMS_MAX)),
+            ("upstream.neighbours", &config.neighbours, (0, NEIGHBOURS_MAX)),
+            ("upstream.locals", &config.locals, (1, LOCALS_MAX)),
         ] {
-            if !(1..=most).contains(&accesses.len()) {
+            if !(least..=most).contains(&accesses.len()) {
                 let count = accesses.len();
                 reader.fault(
                     key,
-                    format_args!("must be 1 to {most} addresses, but there are {count}"),
+                    format_args!("must be {least} to {most} addresses, but there are {count}"),
                 );
             }
         }
@@ -247,7 +262,7 @@ impl Configure for Config {
         if config.goim.auth == goim::AuthMode::Token && !config.token.has_connection_keys() {
             reader.fault("goim.auth", "demands tokens, but no key to verify them by is set");
         }
-        let Listen { goim, http, goim_tls, https } = &config.listen;
+        let Listen { goim, http, goim_tls, https, .. } = &config.listen;
         if (goim_tls.is_some() || https.is_some()) && config.certificate.is_none() {
             reader.fault("tls.certificate", "must be set where a TLS listener is");
         }
@@ -357,6 +372,9 @@ impl Configure for Limits {
 /// Addresses of the upstream that lines are opened to.
 pub const UPSTREAMS_MAX: usize = 16;
 
+/// Neighbours that an edge measures all the time, to pull through the best.
+pub const NEIGHBOURS_MAX: usize = 4;
+
 /// Local addresses that lines are opened from.
 pub const LOCALS_MAX: usize = 8;
 
@@ -413,6 +431,18 @@ mod tests {
             let faults = list(addresses, locals).unwrap_err();
             assert!(faults.contains(said), "{faults}");
         }
+    }
+
+    #[test]
+    fn neighbours_are_few() {
+        let list = |count: usize| {
+            let all = vec!["\"10.0.0.1:1 telecom\""; count].join(", ");
+            read(&format!("upstream = {{ addresses = [\"10.0.0.1:1\"], neighbours = [{all}] }}\n"))
+        };
+        assert_eq!(list(0).unwrap().neighbours, []);
+        assert_eq!(list(NEIGHBOURS_MAX).unwrap().neighbours.len(), NEIGHBOURS_MAX);
+        let faults = list(NEIGHBOURS_MAX + 1).unwrap_err();
+        assert!(faults.contains("must be 0 to 4 addresses, but there are 5"), "{faults}");
     }
 
     #[test]

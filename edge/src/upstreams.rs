@@ -173,10 +173,17 @@ impl Upstreams {
     }
 }
 
-/// Whether an edge called `own` may pull through a neighbour with this path: it must be that edge and
-/// its origin, nothing between.
-pub fn is_one_hop(path: &[String], own: &str) -> bool {
-    path.len() == 2 && path.iter().all(|node| node != own)
+/// Whether a node with this path pulls from its origin itself, so that others may pull through it.
+pub fn is_beside_origin(path: &[String]) -> bool {
+    path.len() == 2
+}
+
+/// Whether an edge called `own` may pull through `neighbour`, which tells this path: it must be that
+/// edge and its origin, nothing between.
+pub fn is_one_hop(path: &[String], neighbour: &str, own: &str) -> bool {
+    is_beside_origin(path)
+        && path.first().is_some_and(|first| first == neighbour)
+        && path.iter().all(|node| node != own)
 }
 
 /// Whether a way is so much better than another that going over is worth it.
@@ -302,10 +309,10 @@ mod tests {
     #[test]
     fn only_an_edge_beside_its_origin_is_pulled_through() {
         let path = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert!(is_one_hop(&path(&["edge.a", "origin.o"]), "edge.b"));
-        for names in [&[] as &[&str], &["edge.a"], &["edge.a", "edge.c", "origin.o"]] {
-            assert!(!is_one_hop(&path(names), "edge.b"), "{names:?}");
-        }
-        assert!(!is_one_hop(&path(&["edge.b", "origin.o"]), "edge.b"), "itself");
+        let may = |names: &[&str]| is_one_hop(&path(names), "edge.a", "edge.b");
+        assert!(may(&["edge.a", "origin.o"]));
+        assert!(!may(&[]) && !may(&["edge.a"]) && !may(&["edge.a", "edge.c", "origin.o"]));
+        assert!(!may(&["edge.c", "origin.o"]), "another name than its certificate's");
+        assert!(!is_one_hop(&path(&["edge.b", "origin.o"]), "edge.b", "edge.b"), "itself");
     }
 }

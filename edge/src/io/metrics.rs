@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use shared::io::telemetry::Telemetry;
 use shared::line::pool::LineStatus;
 
-use super::uplink::{Gauges, LineView};
+use super::uplink::{Gauges, LineView, TrunkView};
 use super::world::Counters;
 
 /// Registers everything that an edge counts.
@@ -56,9 +56,23 @@ impl Collector for Sums {
         gauge(&mut encoder, "line_up", "Whether a line to the upstream is up", line_up)?;
         let channels = u64::from(gauges.channels.load(Ordering::Relaxed));
         gauge(&mut encoder, "channels", "Channels pulled", channels)?;
-        let trunk = gauges.trunk();
+        for (name, help, cell) in [
+            (
+                "upstream_neighbour",
+                "Whom channels are pulled from: 0 is the origin, others are neighbours in their order",
+                &gauges.upstream,
+            ),
+            ("served_neighbours", "Other edges with a session here", &gauges.neighbours),
+        ] {
+            gauge(&mut encoder, name, help, cell.load(Ordering::Relaxed).into())?;
+        }
         for (name, help, cell) in [
             ("lines_opened", "Lines opened", &gauges.lines_opened),
+            (
+                "upstream_switches",
+                "Times another upstream was pulled from",
+                &gauges.upstream_switches,
+            ),
             ("line_switches", "Times another line became the primary", &gauges.switches),
             ("messages", "Messages taken from lines", &gauges.messages),
             ("duplicates", "Messages that had come before", &gauges.duplicates),
@@ -75,7 +89,7 @@ impl Collector for Sums {
         ] {
             counter(&mut encoder, name, help, cell.load(Ordering::Relaxed))?;
         }
-        encode_lines(&mut encoder, &trunk.lines)
+        encode_lines(&mut encoder, &gauges.trunks())
     }
 }
 
@@ -126,10 +140,11 @@ const LINE_GAUGES: [(&str, &str, LineValue); 17] = [
     ("line_repeated_messages", "Live messages that had come before", |l| l.firsts.1 as f64),
 ];
 
-fn encode_lines(encoder: &mut DescriptorEncoder<'_>, lines: &[LineView]) -> Result<(), fmt::Error> {
+fn encode_lines(encoder: &mut DescriptorEncoder<'_>, trunks: &[TrunkView]) -> fmt::Result {
     for (name, help, value) in LINE_GAUGES {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for line in lines {
+        // Numbers of lines are a trunk's own; with its far end each is named once.
+        for line in trunks.iter().flat_map(|trunk| &trunk.lines) {
             let labels = [
                 ("line", line.id.0.to_string()),
                 ("local", line.local.to_string()),

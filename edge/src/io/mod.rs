@@ -8,6 +8,7 @@ mod connection;
 mod door;
 mod input;
 mod metrics;
+mod neighbours;
 mod report;
 mod run;
 mod shards;

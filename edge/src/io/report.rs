@@ -15,7 +15,7 @@ use shared::wire::PROTOCOL_VERSION;
 use shared::wire::control::{Endpoint as Public, Hello, LineReport, Report, Up, up};
 
 use super::door::Door;
-use super::uplink::{Gauges, LineView};
+use super::uplink::{Gauges, LineView, TrunkView};
 use super::world::Counters;
 use crate::config::Config;
 
@@ -102,7 +102,7 @@ impl Reporter {
         let bytes = self.shards.iter().map(|shard| shard.bytes.load(Ordering::Relaxed)).sum();
         let (cpu, bits_out) = meter.read(bytes);
         let place = &config.place;
-        let trunk = self.gauges.trunk();
+        let trunks = self.gauges.trunks();
         Report {
             edge: self.name.clone(),
             region: place.region.clone(),
@@ -121,7 +121,7 @@ impl Reporter {
             bits_out,
             bits_out_max: config.public.bits_out_max,
             draining,
-            lines: trunk.lines.iter().map(|line| line_report(&trunk.upstream, line)).collect(),
+            lines: trunks.iter().flat_map(line_reports).collect(),
             started_ms,
             addresses,
         }
@@ -145,7 +145,14 @@ impl Reporter {
     }
 }
 
-/// What svrlist is told of a line.
+/// What svrlist is told of a trunk's lines.
+fn line_reports(trunk: &TrunkView) -> impl Iterator<Item = LineReport> {
+    trunk.lines.iter().map(|line| {
+        let report = line_report(&trunk.upstream, line);
+        LineReport { up: report.up && trunk.leads_up, ..report }
+    })
+}
+
 fn line_report(upstream: &str, line: &LineView) -> LineReport {
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let [bits_in_p95, bits_out_p95] = line.ledger.percentile_95();

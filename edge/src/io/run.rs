@@ -16,14 +16,16 @@ use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, Nodes, POLL_PERIOD, Role, TlsError};
 use shared::io::trunk::{CallingEnd, Place};
+use shared::line::Access;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::door::Door;
 use super::metrics;
+use super::neighbours::{self, Hall};
 use super::report::Reporter;
 use super::shards::{self, Listener, Start};
-use super::uplink::{Gauges, Pace, Uplink};
+use super::uplink::{Gauges, Inlets, Pace, Parts, Uplink};
 use super::world::{Counters, Entrance};
 use crate::config::Config;
 use crate::hub::{SHARDS_MAX, ShardId};
@@ -91,6 +93,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     tasks.spawn("node certificates", nodes.clone().watch(POLL_PERIOD, shutdown.clone()));
 
     let (to_hub, from_shards) = mpsc::unbounded_channel();
+    let (neighbours_to_hub, from_neighbours) = mpsc::unbounded_channel();
     let (to_shards, from_hub): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::channel(SHARD_QUEUE)).unzip();
     let (namespaces, mut told) = watch::channel(None);
@@ -106,15 +109,37 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         channels_max: config.channels_max,
         request_timeout: config.request_timeout,
     };
-    let uplink = Uplink::new(
-        CallingEnd::new(place, nodes.clone(), config.line_settings)?,
+    let neighbours = config.neighbours.iter().map(|remote| {
+        // Each has ports of its own.
+        let any_port = |local: &Access| Access {
+            address: SocketAddr::new(local.address.ip(), 0),
+            ..local.clone()
+        };
+        let place = Place {
+            expects: Role::Edge,
+            locals: config.locals.iter().map(any_port).collect(),
+            remotes: vec![remote.clone()],
+            ..place.clone()
+        };
+        CallingEnd::new(place, nodes.clone(), config.line_settings)
+    });
+    let uplink = Uplink::new(Parts {
+        name: name.to_string(),
+        neighbours: neighbours.collect::<Result<_, _>>()?,
+        origin: CallingEnd::new(place.clone(), nodes.clone(), config.line_settings)?,
         pace,
-        to_shards,
+        shards: to_shards,
         namespaces,
-        Arc::clone(&gauges),
-        Arc::clone(&door),
-    );
-    tasks.spawn_essential("uplink", uplink.run(from_shards, shutdown.clone()));
+        gauges: Arc::clone(&gauges),
+        door: Arc::clone(&door),
+    });
+    let inlets = Inlets { shards: from_shards, neighbours: from_neighbours };
+    tasks.spawn_essential("uplink", uplink.run(inlets, shutdown.clone()));
+    let line = config
+        .listen
+        .line
+        .map(|address| line::answering(address, &nodes, &[Role::Edge], config.line_settings));
+    let line = line.transpose()?;
 
     let readiness = Arc::clone(&gauges);
     let ready_told = told.clone();
@@ -140,6 +165,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     tokio::select! {
         () = shutdown.triggered() => return Ok(tasks.run(GRACE).await?),
         told = told.wait_for(Option::is_some) => drop(told),
+    }
+    if let Some(endpoint) = line {
+        let (nodes, namespaces) = (nodes.clone(), told.clone());
+        let hall = Hall { nodes, to_hub: neighbours_to_hub, namespaces };
+        tasks.spawn_essential("lines", neighbours::serve(hall, endpoint, shutdown.clone()));
     }
     for svrlist in &config.svrlists {
         let endpoint = line::calling(ANY, &nodes, Role::Svrlist, Settings::default())?;

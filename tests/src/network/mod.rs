@@ -35,6 +35,8 @@ pub struct Plan {
     pub origin: Vec<String>,
     /// Settings of every edge over its file, `key=value`.
     pub edge: Vec<String>,
+    /// Which edge may pull through which other one (both from 0).
+    pub neighbours: Vec<(usize, usize)>,
     /// Whether edges call the origin through a relay that can make their lines bad.
     pub relay: bool,
     /// How long the test may take before it counts as failed.
@@ -75,6 +77,7 @@ impl Default for Plan {
             edges: 1,
             origin: Vec::new(),
             edge: Vec::new(),
+            neighbours: Vec::new(),
             relay: false,
             limit: Duration::from_secs(120),
         }
@@ -126,8 +129,10 @@ impl Network {
             let ready = format!("http://127.0.0.1:{admin}/readyz");
             Process::new(name, program.clone(), arguments, log, ready)
         };
+        let neighbours = neighbours(plan)?;
         let edges = files.edges.iter().zip(&ports.edges).enumerate().map(|(at, (file, ports))| {
-            process(&format!("edge-{}", at + 1), file, &plan.edge, ports.admin)
+            let settings: Vec<String> = plan.edge.iter().chain(&neighbours[at]).cloned().collect();
+            process(&format!("edge-{}", at + 1), file, &settings, ports.admin)
         });
         let relay = files.relay.as_ref().zip(ports.relay.as_ref());
         let mut network = Self {
@@ -269,6 +274,22 @@ fn choose_ports(plan: &Plan) -> Result<Ports> {
         edges: (0..plan.edges).map(edge).collect::<Result<_>>()?,
         relay: plan.relay.then(|| relay_ports(plan.edges)).transpose()?,
     })
+}
+
+/// Settings of each edge by which they find each other as planned.
+fn neighbours(plan: &Plan) -> Result<Vec<Vec<String>>> {
+    let mut settings = vec![Vec::new(); plan.edges];
+    if plan.neighbours.is_empty() {
+        return Ok(settings);
+    }
+    let ports = (0..plan.edges).map(|_| port::free()).collect::<Result<Vec<u16>>>()?;
+    for (edge, port) in ports.iter().enumerate() {
+        settings[edge].push(format!("listen.line={}", loopback(*port)));
+        let called = plan.neighbours.iter().filter(|(from, _)| *from == edge);
+        let called: Vec<String> = called.map(|(_, to)| loopback(ports[*to]).to_string()).collect();
+        settings[edge].push(format!("upstream.neighbours={}", called.join(",")));
+    }
+    Ok(settings)
 }
 
 fn relay_ports(edges: usize) -> Result<RelayPorts> {

@@ -6,6 +6,7 @@
 //! - [`streams`]: one stream reaches every kind of client completely, in order, once
 //! - [`crashes`]: processes are killed while messages flow
 //! - [`line`]: lines break and heal under a stream
+//! - [`neighbours`]: edges that lose the origin pull through each other
 //! - [`interop`]: a message crosses from one protocol to another
 //! - [`goim_rules`]: what goim's protocol says, and the traps that goim itself falls into
 //! - [`goim_users`]: who goim clients are, and what they may read
@@ -25,6 +26,7 @@ mod interop;
 mod life;
 mod line;
 mod list;
+mod neighbours;
 mod publish;
 mod speed;
 mod streams;

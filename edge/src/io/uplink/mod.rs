@@ -1,34 +1,41 @@
-//! The edge's side of its trunk: carries out what the hub decides.
+//! The edge's side of its trunks: carries out what the hub decides.
 //!
-//! One task owns the hub and the trunk's end and takes everything that happens in one place.
+//! One task owns the hub and the trunks' ends and takes everything that happens in one place. Pulls go
+//! to the upstream that is chosen, the origin or a neighbour; who is here is told to the origin alone.
 //!
-//! Invariant: what a shard asked or told before is at the upstream before what it asks next.
+//! Invariant: what a shard asked or told before is at the origin before what it asks next there.
 
+mod choosing;
+mod gauges;
 mod requests;
+mod way;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+pub(super) use gauges::{Gauges, LineView, TrunkView};
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use shared::channel::ChannelName;
 use shared::io::shutdown::Shutdown;
+use shared::io::tls::Role;
 use shared::io::trunk::{CallingEnd, News};
-use shared::line::ledger::{Bytes, Ledger};
-use shared::line::pool::LineStatus;
-use shared::line::{Access, LineId};
 use shared::message::{Message, Position};
 use shared::namespace::Namespaces;
-use shared::wire::control::{Command, History, Welcome, down, request};
+use shared::wire::control::{Command, History, Quality, Welcome, down, request};
 use shared::wire::convert;
 use tokio::sync::{mpsc, watch};
 
-use self::requests::{Asker, Requests, Route, answer, older};
+use self::requests::{Asker, Requests, answer, older};
+use self::way::{Way, wait_any};
 use super::door::Door;
-use crate::hub::{Action as HubAction, Hub, Notice, ShardId};
+use super::neighbours::{FromNeighbour, ToNeighbour};
+use crate::hub::{Action as HubAction, Hub, Notice, SHARDS_MAX, ShardId};
 use crate::room::ConnectionId;
 use crate::session::{Answer, AskId};
 use crate::shard::ToHub;
+use crate::upstreams::{Choice, Upstreams};
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -56,71 +63,44 @@ pub(super) struct Pace {
     pub(super) request_timeout: Duration,
 }
 
-/// What others may look at: numbers for metrics, reports and readiness.
-#[derive(Debug, Default)]
-pub(super) struct Gauges {
-    /// A line works.
-    pub(super) line_up: AtomicBool,
-    /// Lines that were opened so far.
-    pub(super) lines_opened: AtomicU64,
-    /// Times another line became the primary.
-    pub(super) switches: AtomicU64,
-    /// Channels pulled.
-    pub(super) channels: AtomicU32,
-    /// Messages taken from lines.
-    pub(super) messages: AtomicU64,
-    /// Messages that had come before.
-    pub(super) duplicates: AtomicU64,
-    /// Messages that came after they were asked for.
-    pub(super) repaired: AtomicU64,
-    /// Requests for missing messages.
-    pub(super) nacks: AtomicU64,
-    /// Messages given up as gone.
-    pub(super) lost: AtomicU64,
-    /// Gaps told to clients.
-    pub(super) gaps: AtomicU64,
-    /// Uplink requests that failed.
-    pub(super) requests_failed: AtomicU64,
-    /// Uplink requests that were sent by another line too.
-    pub(super) requests_hedged: AtomicU64,
-    /// What the trunk was like when it was last looked at.
-    trunk: Mutex<TrunkView>,
+/// What an uplink is made of.
+pub(super) struct Parts {
+    /// What this edge is called in paths.
+    pub(super) name: String,
+    pub(super) origin: CallingEnd,
+    /// At most [`NEIGHBOURS_MAX`](crate::config::NEIGHBOURS_MAX).
+    pub(super) neighbours: Vec<CallingEnd>,
+    pub(super) pace: Pace,
+    pub(super) shards: Vec<mpsc::Sender<ToShard>>,
+    /// Told what the upstream says.
+    pub(super) namespaces: watch::Sender<Option<Arc<Namespaces>>>,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) door: Arc<Door>,
 }
 
-/// What a trunk is like.
-#[derive(Clone, Debug, Default)]
-pub(super) struct TrunkView {
-    /// The node at its other end; empty while there is none.
-    pub(super) upstream: String,
-    /// Every line that is tried.
-    pub(super) lines: Vec<LineView>,
+/// What the hub is told from outside.
+pub(super) struct Inlets {
+    pub(super) shards: mpsc::UnboundedReceiver<(ShardId, ToHub)>,
+    pub(super) neighbours: mpsc::UnboundedReceiver<(ShardId, FromNeighbour)>,
 }
 
-/// What a line is like.
-#[derive(Clone, Debug)]
-pub(super) struct LineView {
-    pub(super) id: LineId,
-    pub(super) local: Access,
-    pub(super) remote: Access,
-    /// Where it is connected.
-    pub(super) status: Option<LineStatus>,
-    /// Live messages that it brought first, and those that had come before.
-    pub(super) firsts: (u64, u64),
-    pub(super) ledger: Ledger,
-}
-
-impl Gauges {
-    /// What the trunk was like when it was last looked at.
-    pub(super) fn trunk(&self) -> TrunkView {
-        self.trunk.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// The owner of hub and trunk.
+/// The owner of hub and trunks.
 pub(super) struct Uplink {
-    end: CallingEnd,
+    name: String,
+    origin: Way,
+    neighbours: Vec<Way>,
+    upstreams: Upstreams,
+    /// Whom the hub's pulls are at.
+    active: Choice,
+    choose_at: Instant,
+    /// When the origin's lines last worked, and how long messages took then.
+    own_seen: Option<(Instant, Duration)>,
+    /// The edges that pull through this one, what they were told last, and when they are told again.
+    served: BTreeMap<ShardId, mpsc::Sender<ToNeighbour>>,
+    quality: Arc<Quality>,
+    quality_at: Instant,
     hub: Hub,
-    /// The upstream's process, and the last command of it that was carried out.
+    /// The origin's process, and the last command of it that was carried out.
     commander: u64,
     commanded: u64,
     /// Who logged in last with each key.
@@ -131,22 +111,24 @@ pub(super) struct Uplink {
     gauges: Arc<Gauges>,
     door: Arc<Door>,
     look_at: Instant,
-    ledgers: HashMap<LineId, Ledger>,
 }
 
 impl Uplink {
-    /// An uplink that has not called anybody yet. `namespaces` is told what the upstream says.
-    pub(super) fn new(
-        end: CallingEnd,
-        pace: Pace,
-        shards: Vec<mpsc::Sender<ToShard>>,
-        namespaces: watch::Sender<Option<Arc<Namespaces>>>,
-        gauges: Arc<Gauges>,
-        door: Arc<Door>,
-    ) -> Self {
+    /// An uplink that has not called anybody yet.
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { name, origin, neighbours, pace, shards, namespaces, gauges, door } = parts;
         let now = Instant::now();
         Self {
-            end,
+            name,
+            origin: Way::new(origin, Role::Origin),
+            neighbours: neighbours.into_iter().map(|end| Way::new(end, Role::Edge)).collect(),
+            upstreams: Upstreams::default(),
+            active: Choice::Origin,
+            choose_at: now,
+            own_seen: None,
+            served: BTreeMap::new(),
+            quality: Arc::default(),
+            quality_at: now,
             hub: Hub::new(pace.linger, pace.channels_max, now),
             commander: 0,
             commanded: 0,
@@ -157,29 +139,35 @@ impl Uplink {
             gauges,
             door,
             look_at: now,
-            ledgers: HashMap::new(),
         }
     }
 
     /// Serves the shards until the shutdown.
-    pub(super) async fn run(
-        mut self,
-        mut from_shards: mpsc::UnboundedReceiver<(ShardId, ToHub)>,
-        shutdown: Shutdown,
-    ) {
+    pub(super) async fn run(mut self, mut inlets: Inlets, shutdown: Shutdown) {
         let mut batch = Vec::new();
         loop {
             self.act().await;
-            let deadline = self.hub.next_deadline().min(self.look_at);
+            let mut deadline = self.hub.next_deadline().min(self.look_at);
+            if self.has_neighbours() {
+                deadline = deadline.min(self.choose_at);
+            }
             tokio::select! {
                 () = shutdown.triggered() => break,
-                () = self.end.wait() => {}
-                count = from_shards.recv_many(&mut batch, BATCH) => {
+                () = self.origin.end.wait() => {}
+                () = wait_any(&mut self.neighbours) => {}
+                count = inlets.shards.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         break; // all shards are gone
                     }
                     for (shard, message) in batch.drain(..) {
                         self.handle_shard(shard, message).await;
+                    }
+                }
+                Some((shard, message)) = inlets.neighbours.recv() => {
+                    self.handle_served(shard, message).await;
+                    for _ in 1..BATCH {
+                        let Ok((shard, message)) = inlets.neighbours.try_recv() else { break };
+                        self.handle_served(shard, message).await;
                     }
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {
@@ -189,7 +177,7 @@ impl Uplink {
                     self.hub.handle_deadline(now);
                     if self.look_at <= now {
                         self.look_at = now + LOOK_EVERY;
-                        self.look();
+                        self.look(now);
                     }
                 }
                 ended = self.requests.ended() => if let Some((asker, (id, kind))) = ended {
@@ -197,25 +185,33 @@ impl Uplink {
                 },
             }
         }
-        self.end.close("the edge ends").await;
+        for way in std::iter::once(self.origin).chain(self.neighbours) {
+            way.end.close("the edge ends").await;
+        }
     }
 
     async fn act(&mut self) {
         let now = Instant::now();
+        self.hear_origin(now).await;
+        self.hear_neighbours(now);
+        if self.has_neighbours() && self.choose_at <= now {
+            self.choose(now).await;
+        }
+        self.carry_out().await;
+        self.count();
+    }
+
+    async fn hear_origin(&mut self, now: Instant) {
         let mut events = Vec::new();
-        while let Some(news) = self.end.poll() {
+        while let Some(news) = self.origin.end.poll() {
             if let News::Event(event) = news {
                 events.push(event);
                 continue;
             }
             self.hub.handle_events(events.drain(..), now);
             match news {
-                News::Up(welcome) => self.handle_up(*welcome),
-                News::Down => {
-                    tracing::warn!("the upstream is gone");
-                    self.hub.handle_line_down();
-                    self.hub.handle_origin_down();
-                }
+                News::Up(welcome) => self.handle_up(*welcome, now),
+                News::Down => self.handle_down(now).await,
                 News::Control(kind) => self.handle_control(kind).await,
                 News::Switch(switch) => {
                     let (from, to) = (switch.from.map(|line| line.0), switch.to.0);
@@ -226,50 +222,56 @@ impl Uplink {
             }
         }
         self.hub.handle_events(events, now);
+    }
+
+    /// Carries out what the hub wants.
+    async fn carry_out(&mut self) {
         while let Some(action) = self.hub.poll_action() {
             match action {
-                HubAction::Up(kind) | HubAction::Update(kind) => self.end.send(*kind),
-                HubAction::Fetched(..) => {} // nobody pulls through this edge
-                HubAction::Tell(shard, notice) => self.tell(shard, ToShard::Notice(notice)).await,
+                HubAction::Up(kind) => self.upstream().end.send(*kind),
+                HubAction::Update(kind) => self.origin.end.send(*kind),
+                HubAction::Fetched(shard, fetched) => {
+                    self.tell_session(shard, ToNeighbour::Fetched(fetched)).await;
+                }
+                HubAction::Tell(shard, notice) if usize::from(shard.0) < SHARDS_MAX => {
+                    self.tell(shard, ToShard::Notice(notice)).await;
+                }
+                HubAction::Tell(shard, notice) => {
+                    self.tell_session(shard, ToNeighbour::Notice(notice)).await;
+                }
             }
         }
+    }
+
+    fn count(&mut self) {
+        let is_alive = self.upstream().end.is_alive();
         let gauges = &self.gauges;
-        gauges.line_up.store(self.end.is_alive(), Ordering::Relaxed);
+        gauges.line_up.store(is_alive, Ordering::Relaxed);
         gauges.channels.store(self.hub.channels() as u32, Ordering::Relaxed);
-        let counts = self.end.caller().receiver().counts();
+        gauges.gaps.store(self.hub.counts().gaps, Ordering::Relaxed);
+        let ways = || std::iter::once(&self.origin).chain(&self.neighbours);
+        let opened = ways().map(|way| way.end.opened()).sum();
+        gauges.lines_opened.store(opened, Ordering::Relaxed);
+        let counts = || ways().map(|way| way.end.caller().receiver().counts());
         for (cell, count) in [
-            (&gauges.lines_opened, self.end.opened()),
-            (&gauges.gaps, self.hub.counts().gaps),
-            (&gauges.messages, counts.delivered),
-            (&gauges.duplicates, counts.duplicates),
-            (&gauges.repaired, counts.repaired),
-            (&gauges.nacks, counts.nacks),
-            (&gauges.lost, counts.lost),
+            (&gauges.messages, counts().map(|c| c.delivered).sum()),
+            (&gauges.duplicates, counts().map(|c| c.duplicates).sum()),
+            (&gauges.repaired, counts().map(|c| c.repaired).sum()),
+            (&gauges.nacks, counts().map(|c| c.nacks).sum()),
+            (&gauges.lost, counts().map(|c| c.lost).sum()),
         ] {
             cell.store(count, Ordering::Relaxed);
         }
     }
 
     /// Shows others how things stand.
-    fn look(&mut self) {
-        let gauges = &self.gauges;
-        let caller = self.end.caller();
-        let mut status: HashMap<LineId, LineStatus> =
-            self.end.status().into_iter().map(|line| (line.id, line)).collect();
-        let now = Instant::now();
-        let mut lines = Vec::new();
-        for (id, local, remote) in self.end.candidates() {
-            let status = status.remove(&id);
-            let carried =
-                status.as_ref().map(|s| Bytes { incoming: s.bytes_in, outgoing: s.bytes_out });
-            let ledger = self.ledgers.entry(id).or_insert_with(|| Ledger::new(now));
-            ledger.look(carried, now);
-            let (local, remote) = (local.clone(), remote.clone());
-            let (firsts, ledger) = (caller.firsts(id), ledger.clone());
-            lines.push(LineView { id, local, remote, status, firsts, ledger });
+    fn look(&mut self, now: Instant) {
+        let mut views = vec![self.origin.view(true, now)];
+        for way in &mut self.neighbours {
+            let leads_up = way.through(&self.name, now).is_some();
+            views.push(way.view(leads_up, now));
         }
-        let view = TrunkView { upstream: self.end.with().unwrap_or_default().to_owned(), lines };
-        *gauges.trunk.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        self.gauges.show(views);
     }
 
     /// Tells a shard, waiting while its queue is full: the pulls' credit then holds the upstream.
@@ -279,20 +281,38 @@ impl Uplink {
         }
     }
 
-    fn handle_up(&mut self, welcome: Welcome) {
-        tracing::info!(upstream = welcome.node, version = welcome.version, "the upstream is there");
+    fn handle_up(&mut self, welcome: Welcome, now: Instant) {
+        tracing::info!(upstream = welcome.node, version = welcome.version, "the origin is there");
         if std::mem::replace(&mut self.commander, welcome.session) != welcome.session {
             self.commanded = 0;
         }
         let namespaces = Arc::new(convert::namespaces_in(welcome.namespaces));
+        self.origin.namespaces = Some(Arc::clone(&namespaces));
         self.namespaces.send_replace(Some(Arc::clone(&namespaces)));
-        self.hub.handle_line_up(namespaces);
+        if self.active == Choice::Origin {
+            self.hub.handle_line_up(namespaces);
+        }
         self.hub.handle_origin_up();
+        self.choose_at = now;
+    }
+
+    async fn handle_down(&mut self, now: Instant) {
+        tracing::warn!("the origin is gone");
+        self.origin.namespaces = None;
+        if self.active == Choice::Origin {
+            // What was being fetched is gone with it.
+            self.stop_serving(now).await;
+            self.hub.handle_line_down();
+        }
+        self.hub.handle_origin_down();
+        self.choose_at = now;
     }
 
     async fn handle_control(&mut self, kind: down::Kind) {
         match kind {
-            down::Kind::Totals(totals) => self.hub.handle_totals(totals),
+            down::Kind::Totals(totals) if self.active == Choice::Origin => {
+                self.hub.handle_totals(totals);
+            }
             down::Kind::Command(command) if command.number <= self.commanded => {} // told again
             down::Kind::Command(command) => {
                 self.commanded = command.number;
@@ -301,8 +321,9 @@ impl Uplink {
                     let _ = shard.send(ToShard::Command(Arc::clone(&command))).await;
                 }
             }
-            // Of the handshake, of a line, or of a pull: none of them comes in this order.
-            down::Kind::Welcome(_)
+            // Of the handshake, of a line, of a pull, or of another edge: none of them comes here.
+            down::Kind::Totals(_)
+            | down::Kind::Welcome(_)
             | down::Kind::Pong(_)
             | down::Kind::GoAway(_)
             | down::Kind::Opened(_)
@@ -382,9 +403,10 @@ impl Uplink {
         make: impl FnOnce(Option<shared::wire::control::response::Kind>) -> ToShard + Send + 'static,
     ) {
         let Some(to) = self.shards.get(usize::from(shard.0)).cloned() else { return };
-        let rtt = self.end.caller().trunk().pool().rtt().unwrap_or(RTT_ASSUMED);
-        let route = Route { connections: self.end.connections(), rtt };
-        self.requests.ask(route, (self.hub.update_seq(), kind), to, publisher, make);
+        let route = self.route(Instant::now());
+        self.requests.ask(route, kind, publisher, move |answer| async move {
+            let _ = to.send(make(answer)).await;
+        });
     }
 }
 
@@ -392,4 +414,3 @@ impl Uplink {
 const BATCH: usize = 256;
 /// How often others are shown how things stand.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const RTT_ASSUMED: Duration = Duration::from_millis(100);

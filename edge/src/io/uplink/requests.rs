@@ -17,10 +17,10 @@ use shared::io::line;
 use shared::message::{Message, Position};
 use shared::wire::control::{HistoryResult, Request, Response, request, response};
 use shared::wire::convert;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-use super::{Gauges, ToShard};
+use super::Gauges;
 use crate::hub::ShardId;
 use crate::room::ConnectionId;
 use crate::session::{Answer, AskId};
@@ -50,6 +50,8 @@ pub(super) struct Requests {
 pub(super) struct Route {
     pub(super) connections: Vec<Connection>,
     pub(super) rtt: Duration,
+    /// The update that the upstream must have seen before it answers.
+    pub(super) after_update: u64,
 }
 
 impl Requests {
@@ -84,17 +86,17 @@ impl Requests {
         Some((id, kind))
     }
 
-    /// Asks the upstream, and tells the shard what `make` makes of the answer.
-    pub(super) fn ask(
+    /// Asks by a route, and hands the answer to `tell`, or `None` if there is none.
+    pub(super) fn ask<F: Future<Output = ()> + Send>(
         &mut self,
         route: Route,
-        (after_update, kind): (u64, request::Kind),
-        to: mpsc::Sender<ToShard>,
+        kind: request::Kind,
         publisher: Option<Asker>,
-        make: impl FnOnce(Option<response::Kind>) -> ToShard + Send + 'static,
+        tell: impl FnOnce(Option<response::Kind>) -> F + Send + 'static,
     ) {
         let is_large = matches!(kind, request::Kind::History(_) | request::Kind::Presence(_));
         let places = Arc::clone(if is_large { &self.large } else { &self.small });
+        let after_update = route.after_update;
         let request = Request { id: self.next_id, after_update, kind: Some(kind) };
         self.next_id += 1;
         let (timeout, gauges) = (self.timeout, Arc::clone(&self.gauges));
@@ -110,7 +112,7 @@ impl Requests {
             if response.is_none() {
                 gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
             }
-            let _ = to.send(make(response)).await;
+            tell(response).await;
             publisher
         });
         if let Some(publisher) = publisher {
