@@ -44,10 +44,12 @@ pub struct Upstreams {
     lost_since: Option<Instant>,
     /// A neighbour's way has been better since then.
     better: Option<(usize, Instant)>,
-    /// The edge's own way has been good since then, while a neighbour is the choice.
-    good_since: Option<Instant>,
+    /// For how long the edge's own way has been good while a neighbour is the choice: bad moments
+    /// count [`BAD_WEIGHT`] times.
+    good_for: Duration,
     /// How long it must be before the edge returns to it.
     hold: Duration,
+    decided_at: Option<Instant>,
     returned_at: Option<Instant>,
     switches: u64,
 }
@@ -58,8 +60,9 @@ impl Default for Upstreams {
             choice: Choice::Origin,
             lost_since: None,
             better: None,
-            good_since: None,
+            good_for: Duration::ZERO,
             hold: RETURN_AFTER,
+            decided_at: None,
             returned_at: None,
             switches: 0,
         }
@@ -75,6 +78,7 @@ impl Upstreams {
         neighbours: &[Option<Duration>],
         now: Instant,
     ) -> Choice {
+        let passed = self.decided_at.replace(now).map(|at| now.saturating_duration_since(at));
         match own {
             Some(_) => self.lost_since = None,
             None => drop(self.lost_since.get_or_insert(now)),
@@ -92,7 +96,7 @@ impl Upstreams {
             }
             Choice::Neighbour(at) => match neighbours.get(at).copied().flatten() {
                 Some(way) => {
-                    if self.returns(own, way, now) {
+                    if self.returns(own, way, passed.unwrap_or_default()) {
                         self.go_back(now);
                     }
                 }
@@ -139,13 +143,13 @@ impl Upstreams {
     }
 
     /// Whether the edge's own way has been good for long enough.
-    fn returns(&mut self, own: Option<OwnWay>, way: Duration, now: Instant) -> bool {
-        if !own.is_some_and(|own| own.steady && !is_better(way, own.delivery)) {
-            self.good_since = None;
-            return false;
+    fn returns(&mut self, own: Option<OwnWay>, way: Duration, passed: Duration) -> bool {
+        if own.is_some_and(|own| own.steady && !is_better(way, own.delivery)) {
+            self.good_for += passed;
+        } else {
+            self.good_for = self.good_for.saturating_sub(BAD_WEIGHT * passed);
         }
-        let since = *self.good_since.get_or_insert(now);
-        now.saturating_duration_since(since) >= self.hold
+        self.good_for >= self.hold
     }
 
     fn go(&mut self, at: usize, now: Instant) {
@@ -169,7 +173,7 @@ impl Upstreams {
     fn switch(&mut self, choice: Choice) {
         self.choice = choice;
         self.switches += 1;
-        (self.better, self.good_since) = (None, None);
+        (self.better, self.good_for) = (None, Duration::ZERO);
     }
 }
 
@@ -204,6 +208,9 @@ pub const BETTER_FOR: Duration = Duration::from_secs(3);
 pub const RETURN_AFTER: Duration = Duration::from_secs(10);
 /// and after it has turned bad again and again.
 pub const RETURN_AFTER_MAX: Duration = Duration::from_secs(600);
+/// A moment in which the own way is bad takes so much of the good time back, so that one that is bad
+/// for a tenth of the time is not returned to, and a single late beat does not begin it anew.
+const BAD_WEIGHT: u32 = 10;
 /// An edge that stayed with its own lines for so long since it returned begins anew.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
@@ -288,7 +295,22 @@ mod tests {
         assert_eq!(run.until(A, own(200), &[Some(150)]), 3000);
         run.stays(own(200), &[Some(150)], 60);
         run.stays(Some(OwnWay { steady: false, ..own(20).unwrap() }), &[Some(150)], 60);
-        assert_eq!(run.until(Choice::Origin, own(20), &[Some(150)]), 10_000);
+        assert_eq!(run.until(Choice::Origin, own(20), &[Some(150)]), 9_900);
+    }
+
+    #[test]
+    fn a_bad_moment_takes_some_of_the_good_time_back() {
+        let mut run = Run::new();
+        run.until(A, None, &[Some(30)]);
+        run.stays(own(20), &[Some(30)], 9);
+        run.stays(None, &[Some(30)], 1);
+        assert_eq!(run.until(Choice::Origin, own(20), &[Some(30)]), 9_900, "all of it");
+        run.stays(own(20), &[Some(30)], 1300);
+        run.until(A, None, &[Some(30)]);
+        run.stays(own(20), &[Some(30)], 9);
+        let unsteady = own(20).map(|own| OwnWay { steady: false, ..own });
+        run.upstreams.decide(unsteady, &[Some(Duration::from_millis(30))], run.now);
+        assert!((1000..=2500).contains(&run.until(Choice::Origin, own(20), &[Some(30)])));
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl Collector for Sums {
         ] {
             counter(&mut encoder, name, help, cell.load(Ordering::Relaxed))?;
         }
-        encode_lines(&mut encoder, &gauges.trunks())
+        let trunks = gauges.trunks();
+        encode_deliveries(&mut encoder, &trunks)?;
+        encode_lines(&mut encoder, &trunks)
     }
 }
 
@@ -139,6 +141,20 @@ const LINE_GAUGES: [(&str, &str, LineValue); 17] = [
     ("line_first_messages", "Live messages that it brought first", |l| l.firsts.0 as f64),
     ("line_repeated_messages", "Live messages that had come before", |l| l.firsts.1 as f64),
 ];
+
+/// How long what the origin sends takes, by each trunk by which it can be had.
+fn encode_deliveries(encoder: &mut DescriptorEncoder<'_>, trunks: &[TrunkView]) -> fmt::Result {
+    let help = "Expected time from the origin to here, by its lines or through this neighbour";
+    let mut metric =
+        encoder.encode_descriptor("upstream_delivery_seconds", help, None, MetricType::Gauge)?;
+    for trunk in trunks {
+        if let Some(delivery) = trunk.delivery {
+            let labels = [("upstream", trunk.upstream.as_str())];
+            ConstGauge::new(delivery.as_secs_f64()).encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
 
 fn encode_lines(encoder: &mut DescriptorEncoder<'_>, trunks: &[TrunkView]) -> fmt::Result {
     for (name, help, value) in LINE_GAUGES {

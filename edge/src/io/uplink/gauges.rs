@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use shared::line::ledger::Ledger;
 use shared::line::pool::LineStatus;
@@ -49,8 +50,9 @@ pub(in crate::io) struct Gauges {
 pub(in crate::io) struct TrunkView {
     /// The node at its other end; empty while there is none.
     pub(in crate::io) upstream: String,
-    /// Whether what the origin sends can be had by it.
+    /// Whether what the origin sends can be had by it, and how long that takes where it is known.
     pub(in crate::io) leads_up: bool,
+    pub(in crate::io) delivery: Option<Duration>,
     /// Every line that is tried.
     pub(in crate::io) lines: Vec<LineView>,
 }

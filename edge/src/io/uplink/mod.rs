@@ -266,11 +266,8 @@ impl Uplink {
 
     /// Shows others how things stand.
     fn look(&mut self, now: Instant) {
-        let mut views = vec![self.origin.view(true, now)];
-        for way in &mut self.neighbours {
-            let leads_up = way.through(&self.name, now).is_some();
-            views.push(way.view(leads_up, now));
-        }
+        let ways = std::iter::once(&mut self.origin).chain(&mut self.neighbours);
+        let views = ways.map(|way| way.view(&self.name, now)).collect();
         self.gauges.show(views);
     }
 

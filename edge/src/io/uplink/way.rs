@@ -63,8 +63,15 @@ impl Way {
         Some(self.own(now)?.delivery + there)
     }
 
-    /// What it is like, for others to look at.
-    pub(super) fn view(&mut self, leads_up: bool, now: Instant) -> TrunkView {
+    /// What it is like, for others to look at, from an edge called `own`.
+    pub(super) fn view(&mut self, own: &str, now: Instant) -> TrunkView {
+        let (leads_up, delivery) = match self.role {
+            Role::Edge => {
+                let through = self.through(own, now);
+                (through.is_some(), through)
+            }
+            Role::Origin | Role::Svrlist => (true, self.own(now).map(|own| own.delivery)),
+        };
         let caller = self.end.caller();
         let mut status: HashMap<LineId, LineStatus> =
             self.end.status().into_iter().map(|line| (line.id, line)).collect();
@@ -80,7 +87,7 @@ impl Way {
             lines.push(LineView { id, local, remote, status, firsts, ledger });
         }
         let upstream = self.end.with().unwrap_or_default().to_owned();
-        TrunkView { upstream, leads_up, lines }
+        TrunkView { upstream, leads_up, delivery, lines }
     }
 }
 
