@@ -22,5 +22,6 @@ pub mod lines;
 pub mod metrics;
 pub mod network;
 pub mod real_client;
+pub mod simulation;
 pub mod stream;
 pub mod wait;

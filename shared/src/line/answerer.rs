@@ -138,7 +138,9 @@ impl Answerer {
             self.stream(&lines, vec![head, message.content.body.clone()]);
         } else {
             let lines = self.sender.send(&self.trunk.pool, key, class, length);
-            self.datagrams(&lines, &head, &message.content.body);
+            // Where messages follow closely, further copies share datagrams.
+            let gather = if self.trunk.pool.is_dense() { GATHER } else { Duration::ZERO };
+            self.datagrams(&lines, &head, &message.content.body, (now, now + gather));
         }
     }
 
@@ -162,7 +164,7 @@ impl Answerer {
         if length > self.trunk.frame_max() {
             self.stream(&lines[..lines.len().min(1)], vec![head, message.content.body.clone()]);
         } else {
-            self.datagrams(&lines, &head, &message.content.body);
+            self.datagrams(&lines, &head, &message.content.body, (now, now));
         }
     }
 
@@ -198,8 +200,8 @@ impl Answerer {
     }
 
     /// Sends what waits to share datagrams.
-    pub fn flush(&mut self) {
-        self.trunk.flush();
+    pub fn flush(&mut self, now: Instant) {
+        self.trunk.flush(now);
     }
 
     /// Whether it is worth sending live messages: some line works and takes them.
@@ -240,13 +242,21 @@ impl Answerer {
         &self.sender
     }
 
-    fn datagrams(&mut self, lines: &[LineId], head: &Bytes, body: &Bytes) {
+    /// The first copy leaves at the first instant, further ones at the second.
+    fn datagrams(
+        &mut self,
+        lines: &[LineId],
+        head: &Bytes,
+        body: &Bytes,
+        (first, further): (Instant, Instant),
+    ) {
         let mut frame = BytesMut::with_capacity(head.len() + body.len());
         frame.extend_from_slice(head);
         frame.extend_from_slice(body);
         let frame = frame.freeze();
-        for line in lines {
-            self.trunk.queue(*line, frame.clone());
+        for (at, line) in lines.iter().enumerate() {
+            let due = if at == 0 { first } else { further };
+            self.trunk.queue(*line, frame.clone(), due);
         }
     }
 
@@ -257,6 +267,8 @@ impl Answerer {
     }
 }
 
+/// How long further copies wait for each other where messages follow closely.
+const GATHER: Duration = Duration::from_millis(6);
 /// Requests that wait to be answered; more are asked again.
 const ASKED_MAX: usize = 256;
 /// Bytes of marks in a beat.

@@ -194,10 +194,10 @@ impl Caller {
                 lines.truncate(FIRST_NACK_LINES);
             }
             for line in lines {
-                self.trunk.queue(line, frame.clone());
+                self.trunk.queue(line, frame.clone(), now);
             }
         }
-        self.trunk.flush();
+        self.trunk.flush(now);
     }
 
     /// What to do next, in order.

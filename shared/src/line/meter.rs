@@ -169,6 +169,11 @@ impl Meter {
         self.loss.mean()
     }
 
+    /// What that share is made of: datagrams lost and datagrams in all, both forgotten by and by.
+    pub fn evidence(&self) -> (f64, f64) {
+        (self.loss.sum, self.loss.weight)
+    }
+
     /// What was counted.
     pub fn counts(&self) -> MeterCounts {
         self.counts

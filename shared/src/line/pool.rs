@@ -297,6 +297,11 @@ impl Pool {
         }
     }
 
+    /// Whether live messages follow closely.
+    pub fn is_dense(&self) -> bool {
+        self.live_gap <= DENSE
+    }
+
     /// Something waits to be told in a beat: the next one comes within [`BEAT_URGENT`].
     pub fn beat_soon(&mut self, now: Instant) {
         self.beat_at = self.beat_at.min(now + BEAT_SOON);
@@ -331,10 +336,18 @@ impl Pool {
     /// The beat that is due, for one line. `acked` is the last control message had in order.
     pub fn beat(&self, id: LineId, acked: u64, now: Instant) -> Beat {
         let lags = self.lags_us();
+        // Of a line that has carried little, little is known: it is taken for an average one.
+        let evidence = self.lines.values().map(|line| line.meter.evidence());
+        let (lost, all) = evidence.fold((0.0, 0.0), |(a, b), (lost, all)| (a + lost, b + all));
+        let usual = lost / (all + 1.0);
+        let loss = |line: &Line| {
+            let (lost, all) = line.meter.evidence();
+            (lost + usual * EVIDENCE_MIN) / (all + EVIDENCE_MIN)
+        };
         let note = |(id, line): (&LineId, &Line)| LineNote {
             line: id.0,
             sent: line.sent,
-            loss_permille: ((line.meter.loss() * 1000.0) as u64).min(1000),
+            loss_permille: ((loss(line) * 1000.0) as u64).min(1000),
             lag_us: lags.get(id).copied().unwrap_or(0),
             verdict: line.meter.verdict(now),
             beats: line.meter.beats(self.base),
@@ -636,6 +649,8 @@ const LIVE_FOR: Duration = Duration::from_secs(1);
 /// Silence after which a connection is given up. A silent line carries nothing long before, and one
 /// that wakes up within this time needs no handshake.
 pub const DOWN_AFTER: Duration = Duration::from_secs(2);
+/// Datagrams after which a line is judged by its own losses rather than by all lines'.
+const EVIDENCE_MIN: f64 = 100.0;
 /// A better line is switched to when it is better by this share of the primary's score,
 const SWITCH_SHARE: f64 = 0.25;
 /// by this many microseconds at least,

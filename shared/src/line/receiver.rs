@@ -91,15 +91,23 @@ struct Pull {
     early: BTreeMap<u64, (Message, Instant)>,
     /// Offsets before this are gone: told by the upstream.
     gone_before: u64,
-    /// Offsets up to this were asked for.
-    asked_to: u64,
-    asked: u32,
-    /// When missing messages are asked for.
+    /// What was noticed to be missing, ascending; much of it may have come since.
+    holes: VecDeque<Hole>,
+    /// When a hole is asked for.
     timer: Option<Instant>,
     /// When the hole was noticed, in time in which something was heard.
     hole_since: Option<Duration>,
     /// A stream brings messages in order: nothing of it is asked for until then.
     patient_until: Option<Instant>,
+}
+
+/// Offsets that were noticed together to be missing.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    first: u64,
+    last: u64,
+    ask_at: Instant,
+    asked: u32,
 }
 
 /// All pulls of one trunk, receiving.
@@ -146,8 +154,7 @@ impl Receiver {
                 high: 0,
                 early: BTreeMap::new(),
                 gone_before: 0,
-                asked_to: 0,
-                asked: 0,
+                holes: VecDeque::new(),
                 timer: None,
                 hole_since: None,
                 patient_until: None,
@@ -177,7 +184,8 @@ impl Receiver {
                 // Offsets of another life say nothing about this one.
                 let early = std::mem::take(&mut pull.early);
                 self.held -= early.values().map(|(message, _)| message.weight()).sum::<usize>();
-                (pull.high, pull.asked_to) = (start.next - 1, 0);
+                pull.high = start.next - 1;
+                pull.holes.clear();
             }
             if top >= start.next {
                 pull.patient_until = Some(now + PATIENCE);
@@ -215,13 +223,13 @@ impl Receiver {
         }
         let weight = message.weight();
         let is_next = pull.cursor.is_some_and(|cursor| offset == cursor.next);
-        pull.high = pull.high.max(offset);
+        pull.rise(offset, offset, now + REORDER);
         if !is_next && (pull.early.len() >= EARLY_MAX || self.held + weight > HELD_BYTES_MAX) {
             self.counts.dropped += 1;
             self.advance(id, now);
             return false;
         }
-        if offset <= pull.asked_to {
+        if pull.holes.iter().any(|hole| hole.asked > 0 && hole.contains(offset)) {
             self.counts.repaired += 1;
         }
         self.held += weight;
@@ -234,8 +242,8 @@ impl Receiver {
     pub fn handle_mark(&mut self, mark: Mark, slack: Duration, now: Instant) {
         let Some(pull) = self.pulls.get_mut(&mark.pull) else { return };
         if mark.high > pull.high {
-            pull.high = mark.high;
-            self.look(mark.pull, slack, now);
+            pull.rise(mark.high, mark.high + 1, now + REORDER + slack);
+            self.look(mark.pull);
         }
     }
 
@@ -261,7 +269,8 @@ impl Receiver {
             pull.timer = None;
             let Some(cursor) = pull.cursor else { continue };
             if let Some(until) = pull.patient_until.filter(|until| *until > now) {
-                self.set_timer(id, Some(until));
+                pull.holes.iter_mut().for_each(|hole| hole.ask_at = hole.ask_at.max(until));
+                self.look(id);
                 continue;
             }
             let since = *pull.hole_since.get_or_insert(audible);
@@ -275,18 +284,14 @@ impl Receiver {
                 self.advance(id, now);
                 continue;
             }
-            let nack = pull.missing(id, cursor.next);
-            let is_first = pull.asked == 0;
-            pull.asked += 1;
-            pull.asked_to = nack
-                .ranges
-                .last()
-                .map_or(pull.asked_to, |(first, count)| pull.asked_to.max(first + count - 1));
-            // Later requests are rarer: an upstream that answers nothing is asked four times a second.
-            let pause = again.mul_f64(1.5f64.powi(pull.asked.saturating_sub(3).min(8) as i32));
-            self.set_timer(id, Some(now + pause.min(AGAIN_MAX)));
-            self.counts.nacks += 1;
-            nacks.push((nack, is_first));
+            let [fresh, again_asked] = pull.ask(cursor.next, again, now);
+            for (ranges, is_first) in [(fresh, true), (again_asked, false)] {
+                if !ranges.is_empty() {
+                    self.counts.nacks += 1;
+                    nacks.push((Nack { pull: id, ranges }, is_first));
+                }
+            }
+            self.look(id);
         }
         nacks
     }
@@ -352,31 +357,18 @@ impl Receiver {
             self.events.push_back(Event::Opened { pull: id, epoch, next, top });
         }
         pull.high = pull.high.max(cursor.next - 1);
-        if cursor.next > pull.high {
-            (pull.asked, pull.hole_since) = (0, None);
-            self.set_timer(id, None);
-            return;
-        }
+        while pull.holes.pop_front_if(|hole| hole.last < cursor.next).is_some() {}
         if cursor.next != before {
-            // Another hole: it has its own time.
-            pull.hole_since = None;
-            if pull.asked_to < cursor.next {
-                pull.asked = 0;
-                self.set_timer(id, None);
-            }
+            pull.hole_since = None; // another hole has its own time
         }
-        self.look(id, Duration::ZERO, now);
+        self.look(id);
     }
 
-    /// Sets the timer of a pull with something missing, if it has none.
-    fn look(&mut self, id: u64, slack: Duration, now: Instant) {
-        let Some(pull) = self.pulls.get(&id) else { return };
-        let is_missing = pull.cursor.is_some_and(|cursor| cursor.next <= pull.high);
-        if is_missing && pull.timer.is_none() {
-            let at = now + REORDER + slack;
-            let at = pull.patient_until.map_or(at, |until| until.max(at));
-            self.set_timer(id, Some(at));
-        }
+    /// Sets the timer of a pull to when its next hole is asked for.
+    fn look(&mut self, id: u64) {
+        let Some(pull) = self.pulls.get(&id).filter(|pull| pull.cursor.is_some()) else { return };
+        let at = pull.holes.iter().map(|hole| hole.ask_at).min();
+        self.set_timer(id, at);
     }
 
     fn set_timer(&mut self, id: u64, at: Option<Instant>) {
@@ -390,23 +382,71 @@ impl Receiver {
     }
 }
 
-impl Pull {
-    /// The ranges that are missing from `next` on, at most [`ASKED_MAX`] messages.
-    fn missing(&self, id: u64, next: u64) -> Nack {
-        let mut ranges = Vec::new();
-        let mut left = ASKED_MAX;
-        let mut from = next;
-        let ends = self.early.keys().copied().chain([self.high + 1]);
-        for end in ends {
-            if end > from && left > 0 && ranges.len() < RANGES_MAX {
-                let count = (end - from).min(left);
-                ranges.push((from, count));
-                left -= count;
-            }
-            from = from.max(end + 1);
-        }
-        Nack { pull: id, ranges }
+impl Hole {
+    fn contains(&self, offset: u64) -> bool {
+        (self.first..=self.last).contains(&offset)
     }
+}
+
+impl Pull {
+    /// The upstream has sent up to `high`; what lies before `come` and has not come is missing.
+    fn rise(&mut self, high: u64, come: u64, ask_at: Instant) {
+        let first = self.high.saturating_add(1);
+        if high < first {
+            return;
+        }
+        self.high = high;
+        let last = come - 1;
+        if last < first {
+            return;
+        }
+        let is_full = self.holes.len() >= HOLES_MAX;
+        match self.holes.back_mut() {
+            Some(hole) if is_full => hole.last = last,
+            _ => self.holes.push_back(Hole { first, last, ask_at, asked: 0 }),
+        }
+    }
+
+    /// What to ask for now: for the first time, and again. At most [`ASKED_MAX`] messages.
+    fn ask(&mut self, next: u64, again: Duration, now: Instant) -> [Vec<(u64, u64)>; 2] {
+        let mut asks = [Vec::new(), Vec::new()];
+        let mut left = ASKED_MAX;
+        self.holes.retain_mut(|hole| {
+            if hole.ask_at > now {
+                return true;
+            }
+            let ranges = missing(&self.early, hole.first.max(next), hole.last);
+            let ask = &mut asks[usize::from(hole.asked > 0)];
+            for (first, count) in &ranges {
+                if left > 0 && ask.len() < RANGES_MAX {
+                    ask.push((*first, (*count).min(left)));
+                    left -= (*count).min(left);
+                }
+            }
+            hole.asked += 1;
+            // Later requests are rarer: an upstream that answers nothing is asked four times a second.
+            let pause = again.mul_f64(1.5f64.powi(hole.asked.saturating_sub(3).min(8) as i32));
+            hole.ask_at = now + pause.min(AGAIN_MAX);
+            !ranges.is_empty()
+        });
+        asks
+    }
+}
+
+/// First offset and count of what is missing from `first` to `last`.
+fn missing(early: &BTreeMap<u64, (Message, Instant)>, first: u64, last: u64) -> Vec<(u64, u64)> {
+    let mut ranges = Vec::new();
+    if first > last {
+        return ranges;
+    }
+    let mut from = first;
+    for end in early.range(first..=last).map(|(offset, _)| *offset).chain([last + 1]) {
+        if end > from {
+            ranges.push((from, end - from));
+        }
+        from = end + 1;
+    }
+    ranges
 }
 
 /// Whether a line brought a message first is worth knowing: shares by line.
@@ -439,5 +479,7 @@ const AGAIN_MAX: Duration = Duration::from_millis(250);
 pub const EARLY_MAX: usize = 4096;
 /// Bytes of early messages of all pulls.
 pub const HELD_BYTES_MAX: usize = 64 << 20;
+/// Holes of a pull that are told apart.
+const HOLES_MAX: usize = 128;
 /// Messages asked for at once: at a round trip of 40 ms, 6,400 a second of each pull.
 const ASKED_MAX: u64 = 256;

@@ -48,6 +48,15 @@ pub enum Action<Out> {
     Abandon(LineId),
 }
 
+/// Frames that wait to share a datagram.
+#[derive(Debug)]
+struct Waiting {
+    frames: Vec<Bytes>,
+    bytes: usize,
+    /// When they leave whatever else comes.
+    due: Instant,
+}
+
 /// Why a trunk must start anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrunkError {
@@ -67,8 +76,8 @@ pub struct Trunk<Out, In> {
     inbox: Inbox<In>,
     ready: VecDeque<In>,
     pub(super) actions: VecDeque<Action<Out>>,
-    /// Frames that wait to share a datagram, and their bytes.
-    frames: BTreeMap<LineId, (Vec<Bytes>, usize)>,
+    /// Frames that wait to share a datagram.
+    frames: BTreeMap<LineId, Waiting>,
     /// The longest datagram of each line.
     datagram_max: BTreeMap<LineId, usize>,
 }
@@ -164,6 +173,7 @@ impl<Out, In> Trunk<Out, In> {
             self.actions.push_back(Action::Abandon(line));
             self.handle_closed(line, now);
         }
+        self.flush(now);
         let is_due = self.pool.handle_deadline(now);
         self.poll_outbox(now);
         is_due
@@ -175,35 +185,38 @@ impl<Out, In> Trunk<Out, In> {
         let lines: Vec<LineId> = self.pool.ids().collect();
         for line in lines {
             let beat = self.pool.beat(line, self.inbox.had(), now);
-            self.queue(line, encoded(&Signal::Beat(beat)));
+            self.queue(line, encoded(&Signal::Beat(beat)), now);
             if let Some(marks) = &marks {
-                self.queue(line, marks.clone());
+                self.queue(line, marks.clone(), now);
             }
         }
-        self.flush();
+        self.flush(now);
     }
 
-    /// Puts a frame into the line's next datagram.
-    pub(super) fn queue(&mut self, line: LineId, frame: Bytes) {
+    /// Puts a frame into the line's next datagram, which leaves at `due`.
+    pub(super) fn queue(&mut self, line: LineId, frame: Bytes, due: Instant) {
         let max = self.datagram_max.get(&line).copied().unwrap_or(0);
-        if self.frames.get(&line).is_some_and(|(_, bytes)| bytes + frame.len() + SEQ_BYTES > max) {
+        let is_full = |waiting: &Waiting| waiting.bytes + frame.len() + SEQ_BYTES > max;
+        if self.frames.get(&line).is_some_and(is_full) {
             self.flush_line(line);
         }
-        let (frames, bytes) = self.frames.entry(line).or_default();
-        *bytes += frame.len();
-        frames.push(frame);
+        let empty = Waiting { frames: Vec::new(), bytes: 0, due };
+        let waiting = self.frames.entry(line).or_insert(empty);
+        waiting.bytes += frame.len();
+        waiting.due = waiting.due.min(due);
+        waiting.frames.push(frame);
     }
 
-    /// Sends what waits to share datagrams.
-    pub(super) fn flush(&mut self) {
-        let lines: Vec<LineId> = self.frames.keys().copied().collect();
-        for line in lines {
+    /// Sends the datagrams that are due.
+    pub(super) fn flush(&mut self, now: Instant) {
+        let due = self.frames.iter().filter(|(_, waiting)| waiting.due <= now);
+        for line in due.map(|(line, _)| *line).collect::<Vec<_>>() {
             self.flush_line(line);
         }
     }
 
     fn flush_line(&mut self, line: LineId) {
-        let Some((frames, bytes)) = self.frames.remove(&line) else { return };
+        let Some(Waiting { frames, bytes, .. }) = self.frames.remove(&line) else { return };
         if let Some(seq) = self.pool.next_seq(line, bytes + SEQ_BYTES) {
             let bytes = datagram::datagram(seq, &frames);
             self.actions.push_back(Action::Datagram { line, bytes });
@@ -223,7 +236,8 @@ impl<Out, In> Trunk<Out, In> {
     /// When `handle_deadline` wants to be called next.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let outbox = self.outbox.next_deadline().filter(|_| !self.pool.is_empty());
-        outbox.into_iter().chain(self.pool.next_deadline(now)).min()
+        let frames = self.frames.values().map(|waiting| waiting.due);
+        outbox.into_iter().chain(self.pool.next_deadline(now)).chain(frames).min()
     }
 
     /// The lines and what is known of them.

@@ -28,6 +28,7 @@ mod line;
 mod list;
 mod neighbours;
 mod publish;
+mod simulation;
 mod speed;
 mod streams;
 

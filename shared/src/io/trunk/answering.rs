@@ -186,7 +186,7 @@ impl AnsweringEnd {
 
     /// Sends what waits to share datagrams.
     pub fn flush(&mut self) {
-        self.answerer.flush();
+        self.answerer.flush(Instant::now());
         self.act();
     }
 
