@@ -150,6 +150,14 @@ impl Network {
         }
     }
 
+    /// Something has arrived that nobody can take yet.
+    pub(super) fn wait(&mut self, event: Event, now: Instant) {
+        let is_reliable = matches!(&event, Event::Arrive { parcel, .. } if parcel.is_reliable());
+        if is_reliable {
+            self.push(now + WAIT, event);
+        }
+    }
+
     /// What happens next, unless it is after `until`.
     pub(super) fn pop(&mut self, until: Instant) -> Option<Event> {
         while let Some(entry) = self.events.first_entry()
@@ -182,5 +190,7 @@ const DATAGRAM_BYTES: usize = 1200;
 /// IPv4 and UDP, 28; QUIC's short header with an id of 8 bytes and a number of 2, its tag of 16, and the
 /// head of the datagram's frame, 3.
 const HEADER_BYTES: usize = 58;
+/// How soon it is looked whether something can be taken.
+const WAIT: Duration = Duration::from_millis(5);
 /// Until then a connection has been given up.
 const TRIES_MAX: u32 = 12;

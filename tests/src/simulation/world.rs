@@ -332,7 +332,11 @@ impl World<'_> {
         }
         let lines = if to == End::Edge { &self.edge_lines } else { &self.upstream_lines };
         if lines.get(&line) != Some(&attempt) {
-            return Ok(()); // of a connection that is gone
+            // What overtakes the welcome waits in the connection; all else is of one that is gone.
+            if to == End::Edge && self.attempts.get(&line) == Some(&attempt) {
+                self.network.wait(Event::Arrive { to, line, attempt, parcel }, self.now);
+            }
+            return Ok(());
         }
         match (to, parcel) {
             (_, Parcel::Close) => self.close(to, line),
