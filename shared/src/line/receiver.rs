@@ -472,8 +472,9 @@ pub const REORDER: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(300);
 /// After this much time in which something was heard a hole is given up,
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// sooner where an urgent message waits behind it.
-pub const DEADLINE_URGENT: Duration = Duration::from_secs(1);
+/// sooner where an urgent message waits behind it: when bursts of 350 ms meet on all of three lines,
+/// holes of more than a second have been seen.
+pub const DEADLINE_URGENT: Duration = Duration::from_secs(3);
 const AGAIN_MAX: Duration = Duration::from_millis(250);
 /// Early messages of one pull.
 pub const EARLY_MAX: usize = 4096;

@@ -31,7 +31,7 @@ pub struct Goals {
     pub p99_ms: Option<f64>,
     /// Of 99.9 %.
     pub p999_ms: Option<f64>,
-    /// Of all.
+    /// Of all, in 99 of 100 seeds.
     pub max_ms: Option<f64>,
     /// Bytes on the wire downwards over those of bodies.
     pub over_useful: Option<f64>,

@@ -57,6 +57,13 @@ pub struct Figures {
 /// What a control stream has given: the next place, and what came early.
 type Taken = (u64, BTreeMap<u64, Parcel>);
 
+impl Figures {
+    /// The slowest message.
+    pub fn worst_ms(&self) -> f64 {
+        self.arrived_ms.iter().copied().fold(0.0, f64::max)
+    }
+}
+
 /// The model of one pull.
 #[derive(Clone, Debug, Default)]
 struct Reader {
