@@ -79,6 +79,8 @@ impl Upstreams {
         now: Instant,
     ) -> Choice {
         let passed = self.decided_at.replace(now).map(|at| now.saturating_duration_since(at));
+        // What was not looked at was not seen to be good.
+        let passed = passed.unwrap_or_default().min(LOST_AFTER);
         match own {
             Some(_) => self.lost_since = None,
             None => drop(self.lost_since.get_or_insert(now)),
@@ -96,7 +98,7 @@ impl Upstreams {
             }
             Choice::Neighbour(at) => match neighbours.get(at).copied().flatten() {
                 Some(way) => {
-                    if self.returns(own, way, passed.unwrap_or_default()) {
+                    if self.returns(own, way, passed) {
                         self.go_back(now);
                     }
                 }

@@ -60,7 +60,8 @@ fn a_message_lives_as_the_architecture_says() {
         )?;
 
         ensure!(woken.lines == before.lines && woken.repeated == before.repeated, "{woken:?}");
-        story.step("Lines", "the edge takes one message from the line that it has had all along")?;
+        story
+            .step("Lines", "the edge takes one message from the line that it has had all along")?;
 
         let mut late = centrifuge::Client::connect(edge.http, json!({})).await?;
         let recover = json!({ "channel": CHANNEL, "recover": true, "epoch": joined["epoch"] });
