@@ -39,6 +39,8 @@ pub struct Config {
     pub line_settings: LineSettings,
     /// Where else edges may call, each with its carrier.
     pub line_addresses: Vec<LineEnd>,
+    /// Where edges are sent when this origin ends.
+    pub line_successor: Option<LineEnd>,
     /// Where operators look.
     pub admin: SocketAddr,
     /// The bounds of the API's listener.
@@ -97,6 +99,11 @@ impl Configure for Config {
             Vec::new(),
             "Public addresses of listen.line, each with its carrier: edges are told to try them all.",
         );
+        let line_successor = reader.optional(
+            "line.successor",
+            "Where edges go when this origin ends: they are told, open lines there, and only then \
+             leave.",
+        );
         if line_addresses.len() > CANDIDATES_MAX {
             let fault = format!("at most {CANDIDATES_MAX} addresses are told to edges");
             reader.fault("line.addresses", fault);
@@ -140,6 +147,7 @@ impl Configure for Config {
             line,
             line_settings,
             line_addresses,
+            line_successor,
             admin,
             limits,
             node,

@@ -81,6 +81,7 @@ pub struct Service {
     nodes: Nodes,
     endpoint: Endpoint,
     line_addresses: Vec<Access>,
+    line_successor: Option<Access>,
     server: Server,
     access: ApiAccess,
     api: TcpListener,
@@ -125,6 +126,7 @@ impl Service {
             nodes,
             endpoint,
             line_addresses: config.line_addresses,
+            line_successor: config.line_successor,
             server,
             access: config.access,
             api,
@@ -176,7 +178,7 @@ impl Service {
             origin.clone(),
             nodes,
             self.endpoint,
-            self.line_addresses,
+            line::Told { addresses: self.line_addresses, successor: self.line_successor },
             shutdown.clone(),
         );
         tasks.spawn_essential("lines", lines);

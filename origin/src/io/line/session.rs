@@ -21,10 +21,11 @@ use shared::message::{Epoch, Message};
 use shared::pull::Pull;
 use shared::ring::Cursor;
 use shared::wire::control::{
-    self, Command, OnlineTotals, OpenPull, PresenceNotes, Refused, RoomCount, Welcome, down, up,
+    self, Command, GoAway, OnlineTotals, OpenPull, PresenceNotes, Refused, RoomCount, Welcome,
+    down, up,
 };
 use shared::wire::convert;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::board::{Board, Due};
@@ -110,7 +111,12 @@ impl Session {
     }
 
     /// Serves the edge until it is away for too long or another session takes its place.
-    pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Answered>) {
+    /// `leaving` tells where edges are to go, once they are.
+    pub(super) async fn run(
+        mut self,
+        mut arrivals: mpsc::Receiver<Answered>,
+        mut leaving: watch::Receiver<Option<Access>>,
+    ) {
         // The first line says whose session it is.
         let Some(first) = arrivals.recv().await else { return };
         let (edge, session) = (Arc::clone(&self.edge), first.hello.session);
@@ -149,6 +155,11 @@ impl Session {
                     }
                     // It cannot know what it has missed: it must come again.
                     Err(_) => break tracing::warn!(edge = &*edge, "too many commands wait"),
+                },
+                Ok(()) = leaving.changed() => if let Some(successor) = &*leaving.borrow() {
+                    let reason = "this origin ends".to_owned();
+                    let away = GoAway { address: successor.to_string(), reason };
+                    self.end.tell_all(down::Kind::GoAway(away));
                 },
                 _ = totals_due.tick() => self.tell_totals(),
                 () = board.changed.notified() => {}

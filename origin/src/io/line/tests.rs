@@ -35,15 +35,20 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::of(&authority(), "one", None)
+    }
+
+    fn of(ca: &CertifiedIssuer<'static, KeyPair>, name: &str, successor: Option<Access>) -> Self {
         let temporary = Temporary::open(|_| {});
-        let ca = authority();
-        let nodes = Nodes::load(&node(&temporary.folder, &ca, "origin.one.linecast")).unwrap();
-        let edge = Nodes::load(&node(&temporary.folder, &ca, "edge.bj.linecast")).unwrap();
+        let name = format!("origin.{name}.linecast");
+        let nodes = Nodes::load(&node(&temporary.folder, ca, &name)).unwrap();
+        let edge = Nodes::load(&node(&temporary.folder, ca, "edge.bj.linecast")).unwrap();
         let endpoint = line::answering(any(), &nodes, &[Role::Edge], Settings::default()).unwrap();
         let address = endpoint.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let origin = temporary.origin.clone();
-        let serving = serve(origin, nodes.clone(), endpoint, Vec::new(), shutdown.clone());
+        let told = Told { addresses: Vec::new(), successor };
+        let serving = serve(origin, nodes.clone(), endpoint, told, shutdown.clone());
         tokio::spawn(serving);
         Self { temporary, nodes, edge, address, shutdown }
     }
@@ -241,4 +246,28 @@ async fn a_request_that_comes_by_two_lines_counts_once() {
     let name = ChannelName::parse("a").unwrap().0;
     let channel = fixture.temporary.origin.channel(&name).await.unwrap();
     assert_eq!(channel.position().offset, 1);
+}
+
+#[tokio::test]
+async fn edges_move_to_a_successor_before_they_leave() {
+    let ca = authority();
+    let second = Fixture::of(&ca, "two", None);
+    let first = Fixture::of(&ca, "one", Some(Access::of(second.address)));
+    let mut end = first.call(7, 2).await;
+    assert_eq!(end.with(), Some("one"));
+    let old = end.connections().remove(0);
+    first.shutdown.trigger();
+    let welcome = until(&mut end, |news| match news {
+        News::Up(welcome) => Some(welcome),
+        _ => None,
+    })
+    .await;
+    assert_eq!(welcome.node, "two");
+    // The edge left it, not the other way round.
+    let closed = old.closed().await;
+    assert!(matches!(closed, quinn::ConnectionError::LocallyClosed), "{closed}");
+    end.send(up::Kind::Open(OpenPulls { pulls: vec![open(1, "a")] }));
+    opened(&mut end, 1).await;
+    second.publish("a").await;
+    assert_eq!(message(&mut end, 1).await, 1);
 }
