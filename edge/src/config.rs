@@ -11,7 +11,7 @@ use shared::io::line::Settings as LineSettings;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
 use shared::limits::PULLS_MAX;
-use shared::line::Access;
+use shared::line::LineEnd;
 
 use crate::hub::SHARDS_MAX;
 use crate::{centrifuge, goim, token, upgrade};
@@ -30,11 +30,11 @@ pub struct Config {
     /// The node's certificate and the private CA.
     pub node: NodeFiles,
     /// The upstream's line listeners: 1 to [`UPSTREAMS_MAX`].
-    pub upstreams: Vec<Access>,
+    pub upstreams: Vec<LineEnd>,
     /// Line listeners of other edges that this one may pull through: at most [`NEIGHBOURS_MAX`].
-    pub neighbours: Vec<Access>,
+    pub neighbours: Vec<LineEnd>,
     /// The local addresses that lines are opened from: 1 to [`LOCALS_MAX`].
-    pub locals: Vec<Access>,
+    pub locals: Vec<LineEnd>,
     /// How lines use the network.
     pub line_settings: LineSettings,
     /// How long a pull outlives its last reader.
@@ -156,7 +156,7 @@ impl Configure for Config {
         reader.renamed("upstream.local", "upstream.locals, and is a list");
         let upstreams = reader.required(
             "upstream.addresses",
-            vec![Access::of(SocketAddr::from(([127, 0, 0, 1], 7401)))],
+            vec![LineEnd::of(SocketAddr::from(([127, 0, 0, 1], 7401)))],
             "The origin's line listeners (UDP), each with the carrier it is reached by. Every address \
              here is called from every one of upstream.locals.",
         );
@@ -169,7 +169,7 @@ impl Configure for Config {
         );
         let locals = reader.list(
             "upstream.locals",
-            vec![Access::of(SocketAddr::from(([0, 0, 0, 0], 0)))],
+            vec![LineEnd::of(SocketAddr::from(([0, 0, 0, 0], 0)))],
             "Local addresses that lines are opened from, each with its carrier.",
         );
         let config = Self {
@@ -407,7 +407,7 @@ mod tests {
         )
         .unwrap();
         let texts =
-            |accesses: &[Access]| accesses.iter().map(Access::to_string).collect::<Vec<_>>();
+            |accesses: &[LineEnd]| accesses.iter().map(LineEnd::to_string).collect::<Vec<_>>();
         assert_eq!(texts(&config.upstreams), ["10.0.0.1:7401 telecom", "[::1]:7401"]);
         assert_eq!(texts(&config.locals), ["10.0.0.2:0 unicom"]);
         let config = read("upstream.addresses = [\"10.0.0.1:7401\"]\n").unwrap();

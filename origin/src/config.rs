@@ -13,7 +13,7 @@ use shared::io::http::Limits;
 use shared::io::line::Settings as LineSettings;
 use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
-use shared::line::Access as LineEnd;
+use shared::line::LineEnd;
 use shared::line::opener::CANDIDATES_MAX;
 use shared::message::Class;
 use shared::namespace::{Access, Durability, Namespaces, Options};

@@ -5,16 +5,16 @@
 //! its bounds.
 
 use serde::Serialize;
-use shared::line::Access;
+use shared::line::LineEnd;
 use shared::wire::control::LineReport;
 
 /// A line; in and out are seen from the edge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// Where it begins.
-    pub local: Access,
+    pub local: LineEnd,
     /// Where it ends.
-    pub remote: Access,
+    pub remote: LineEnd,
     /// The node at its end.
     pub upstream: String,
     /// Whether anything is heard on it.
@@ -68,8 +68,8 @@ impl Line {
         let ms = |value| number(value, MS_MAX);
         let any = |value| number(value, f64::MAX);
         Some(Self {
-            local: access(&report.local, &report.local_carrier)?,
-            remote: access(&report.remote, &report.remote_carrier)?,
+            local: line_end(&report.local, &report.local_carrier)?,
+            remote: line_end(&report.remote, &report.remote_carrier)?,
             upstream: word(&report.upstream)?,
             up: report.up,
             state: word(&report.state)?,
@@ -94,7 +94,7 @@ impl Line {
     }
 }
 
-fn access(address: &str, carrier: &str) -> Option<Access> {
+fn line_end(address: &str, carrier: &str) -> Option<LineEnd> {
     format!("{address} {carrier}").parse().ok()
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use shared::line::Access;
+use shared::line::LineEnd;
 
 use super::{CARRIERS, LINES};
 
@@ -127,16 +127,16 @@ impl Ports {
     }
 
     /// Where edge `at` (from 0) calls: its lines through the relay, or the origin itself.
-    pub fn upstreams(&self, at: usize) -> Vec<Access> {
+    pub fn upstreams(&self, at: usize) -> Vec<LineEnd> {
         match self.relay.as_ref().and_then(|relay| relay.lines.get(at)) {
             Some(ports) => {
-                let line = |(port, carrier): (&u16, &str)| Access {
+                let line = |(port, carrier): (&u16, &str)| LineEnd {
                     address: loopback(*port),
                     carrier: carrier.to_owned(),
                 };
                 ports.iter().zip(CARRIERS).map(line).collect()
             }
-            None => vec![Access::of(loopback(self.origin_line))],
+            None => vec![LineEnd::of(loopback(self.origin_line))],
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
     fn edges_call_through_the_relay_if_there_is_one() {
         let ports = Ports::default();
         let texts = |ports: &Ports| -> Vec<String> {
-            ports.upstreams(1).iter().map(Access::to_string).collect()
+            ports.upstreams(1).iter().map(LineEnd::to_string).collect()
         };
         let lines = ["127.0.0.1:7721 telecom", "127.0.0.1:7722 unicom", "127.0.0.1:7723 mobile"];
         assert_eq!(texts(&ports), lines);

@@ -16,7 +16,7 @@ use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, Nodes, POLL_PERIOD, Role, TlsError};
 use shared::io::trunk::{CallingEnd, Place};
-use shared::line::Access;
+use shared::line::LineEnd;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -111,7 +111,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     };
     let neighbours = config.neighbours.iter().map(|remote| {
         // Each has ports of its own.
-        let any_port = |local: &Access| Access {
+        let any_port = |local: &LineEnd| LineEnd {
             address: SocketAddr::new(local.address.ip(), 0),
             ..local.clone()
         };

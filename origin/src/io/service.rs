@@ -13,7 +13,7 @@ use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{Nodes, POLL_PERIOD, Role, TlsError};
-use shared::line::Access;
+use shared::line::LineEnd;
 use tokio::net::TcpListener;
 
 use super::api::{self, Api};
@@ -80,8 +80,8 @@ pub struct Service {
     telemetry: Telemetry,
     nodes: Nodes,
     endpoint: Endpoint,
-    line_addresses: Vec<Access>,
-    line_successor: Option<Access>,
+    line_addresses: Vec<LineEnd>,
+    line_successor: Option<LineEnd>,
     server: Server,
     access: ApiAccess,
     api: TcpListener,

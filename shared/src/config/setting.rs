@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::raw::Raw;
-use crate::line::Access;
+use crate::line::LineEnd;
 
 /// A type that a configured value can have.
 pub trait Setting: Clone {
@@ -135,7 +135,7 @@ impl Setting for SocketAddr {
     }
 }
 
-impl Setting for Access {
+impl Setting for LineEnd {
     fn parse(raw: &Raw) -> Result<Self, String> {
         parse_text(raw, |text| text.parse().ok())
     }

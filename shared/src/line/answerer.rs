@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::pool::Tier;
 use super::sender::{Sender, asked};
 use super::trunk::{Action, Trunk, TrunkError};
-use super::{Access, LineId, TrunkAction};
+use super::{LineEnd, LineId, TrunkAction};
 use crate::message::{Class, Epoch, Message};
 use crate::wire::control::{down, up};
 use crate::wire::datagram::{Item, Signal};
@@ -44,7 +44,7 @@ impl Answerer {
     pub fn handle_opened(
         &mut self,
         line: LineId,
-        ends: (Access, Access),
+        ends: (LineEnd, LineEnd),
         datagram_max: usize,
         now: Instant,
     ) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::receiver::{Event, Firsts, Receiver};
 use super::trunk::{Trunk, TrunkError, encoded};
-use super::{Access, LineId, TrunkAction};
+use super::{LineEnd, LineId, TrunkAction};
 use crate::message::{Class, Epoch};
 use crate::ring::Cursor;
 use crate::wire::control::{self, down, up};
@@ -46,7 +46,7 @@ impl Caller {
     pub fn handle_opened(
         &mut self,
         line: LineId,
-        ends: (Access, Access),
+        ends: (LineEnd, LineEnd),
         datagram_max: usize,
         now: Instant,
     ) {

@@ -13,11 +13,11 @@
 //! The shells (`io/line.rs` and the services' `io/`) carry their actions out and tell them what
 //! happened; so does the simulation of the tests, in virtual time.
 
-mod access;
 mod answerer;
 mod budget;
 mod caller;
 pub mod ledger;
+mod line_end;
 mod meter;
 pub mod opener;
 mod ordered;
@@ -27,10 +27,10 @@ pub mod sender;
 mod single;
 mod trunk;
 
-pub use access::{Access, AccessError, CARRIER_BYTES_MAX};
 pub use answerer::{Answerer, Asked};
 pub use budget::{BITS_PER_SECOND, Budget, BudgetFactory, WINDOW_MAX, WINDOW_MIN};
 pub use caller::Caller;
+pub use line_end::{CARRIER_BYTES_MAX, LineEnd, LineEndError};
 pub use meter::{BEAT_IDLE, LOSS_HALF_LIFE, Meter, MeterCounts, Rtt};
 pub use ordered::{Inbox, OUTBOX_MAX, Outbox, Overflow};
 pub use single::{

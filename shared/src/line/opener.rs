@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{Access, LineId};
+use super::{LineEnd, LineId};
 
 #[derive(Debug)]
 struct Candidate {
-    local: Access,
-    remote: Access,
+    local: LineEnd,
+    remote: LineEnd,
     state: State,
     /// Attempts that failed since it last worked.
     failures: u32,
@@ -41,15 +41,15 @@ pub struct Open {
     /// The line.
     pub line: LineId,
     /// The address to call from.
-    pub local: Access,
+    pub local: LineEnd,
     /// The address to call.
-    pub remote: Access,
+    pub remote: LineEnd,
 }
 
 /// The lines that a caller could have.
 #[derive(Debug)]
 pub struct Opener {
-    locals: Vec<Access>,
+    locals: Vec<LineEnd>,
     candidates: BTreeMap<LineId, Candidate>,
     next_id: u32,
     dice: u64,
@@ -57,7 +57,7 @@ pub struct Opener {
 
 impl Opener {
     /// The lines between `locals` and `remotes`, all of which are tried at once.
-    pub fn new(locals: Vec<Access>, remotes: &[Access], seed: u64, now: Instant) -> Self {
+    pub fn new(locals: Vec<LineEnd>, remotes: &[LineEnd], seed: u64, now: Instant) -> Self {
         let mut opener = Self { locals, candidates: BTreeMap::new(), next_id: 0, dice: seed | 1 };
         opener.add_remotes(remotes, now);
         opener
@@ -65,8 +65,8 @@ impl Opener {
 
     /// The upstream answers at these addresses too: lines to them are tried, those within one
     /// carrier first, until there are [`CANDIDATES_MAX`].
-    pub fn add_remotes(&mut self, remotes: &[Access], now: Instant) {
-        let mut pairs: Vec<(&Access, &Access)> = self
+    pub fn add_remotes(&mut self, remotes: &[LineEnd], now: Instant) {
+        let mut pairs: Vec<(&LineEnd, &LineEnd)> = self
             .locals
             .iter()
             .flat_map(|local| remotes.iter().map(move |remote| (local, remote)))
@@ -159,7 +159,7 @@ impl Opener {
     }
 
     /// Every line that is tried, with its ends and where it stands.
-    pub fn candidates(&self) -> impl Iterator<Item = (LineId, &Access, &Access, State)> {
+    pub fn candidates(&self) -> impl Iterator<Item = (LineId, &LineEnd, &LineEnd, State)> {
         self.candidates.iter().map(|(id, c)| (*id, &c.local, &c.remote, c.state))
     }
 }
@@ -181,8 +181,8 @@ const _: () = assert!(CANDIDATES_MAX <= crate::wire::datagram::LINES_MAX);
 mod tests {
     use super::*;
 
-    fn accesses(texts: &[&str]) -> Vec<Access> {
-        texts.iter().map(|text| text.parse().expect("an access")).collect()
+    fn ends(texts: &[&str]) -> Vec<LineEnd> {
+        texts.iter().map(|text| text.parse().expect("an end")).collect()
     }
 
     #[allow(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
@@ -193,8 +193,8 @@ mod tests {
     #[test]
     fn tries_the_cross_product_of_one_family_own_carriers_first() {
         let now = start();
-        let locals = accesses(&["10.0.0.1:0 telecom", "10.0.1.1:0 unicom", "[::1]:0"]);
-        let remotes = accesses(&["1.1.1.1:1 unicom", "1.1.1.2:1 telecom"]);
+        let locals = ends(&["10.0.0.1:0 telecom", "10.0.1.1:0 unicom", "[::1]:0"]);
+        let remotes = ends(&["1.1.1.1:1 unicom", "1.1.1.2:1 telecom"]);
         let mut opener = Opener::new(locals, &remotes, 1, now);
         let opens: Vec<Open> = std::iter::from_fn(|| opener.poll(now)).collect();
         let shared: Vec<bool> =
@@ -202,8 +202,9 @@ mod tests {
         assert_eq!(shared, [true, true, false, false]);
         opener.add_remotes(&remotes, now);
         assert_eq!(opener.poll(now), None, "known already");
-        let many: Vec<Access> =
-            (1..60u16).map(|n| Access::of(std::net::SocketAddr::from(([2, 2, 2, 2], n)))).collect();
+        let many: Vec<LineEnd> = (1..60u16)
+            .map(|n| LineEnd::of(std::net::SocketAddr::from(([2, 2, 2, 2], n))))
+            .collect();
         opener.add_remotes(&many, now);
         assert_eq!(opener.candidates().count(), CANDIDATES_MAX);
     }
@@ -211,8 +212,8 @@ mod tests {
     #[test]
     fn what_never_worked_is_tried_rarely_and_what_worked_soon() {
         let mut now = start();
-        let locals = accesses(&["10.0.0.1:0"]);
-        let mut opener = Opener::new(locals, &accesses(&["1.1.1.1:1"]), 7, now);
+        let locals = ends(&["10.0.0.1:0"]);
+        let mut opener = Opener::new(locals, &ends(&["1.1.1.1:1"]), 7, now);
         let line = opener.poll(now).expect("due at once").line;
         let fail = |opener: &mut Opener, now: &mut Instant| {
             opener.handle_closed(line, *now);

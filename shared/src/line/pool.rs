@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::meter::{BEAT_IDLE, Meter, MeterCounts, Rtt};
-use super::{Access, LineId};
+use super::{LineEnd, LineId};
 use crate::wire::datagram::{Beat, LineNote, Verdict};
 
 mod pairs;
@@ -54,8 +54,8 @@ impl Tier {
 
 #[derive(Debug)]
 struct Line {
-    local: Access,
-    remote: Access,
+    local: LineEnd,
+    remote: LineEnd,
     meter: Meter,
     /// Datagrams and bytes sent.
     sent: u64,
@@ -80,9 +80,9 @@ pub struct LineStatus {
     /// The line.
     pub id: LineId,
     /// The end here.
-    pub local: Access,
+    pub local: LineEnd,
     /// The other end.
-    pub remote: Access,
+    pub remote: LineEnd,
     /// How it can be used.
     pub tier: Tier,
     /// Whether it is the primary of what leaves here.
@@ -179,7 +179,7 @@ impl Pool {
     }
 
     /// A line is connected.
-    pub fn handle_opened(&mut self, id: LineId, local: Access, remote: Access, now: Instant) {
+    pub fn handle_opened(&mut self, id: LineId, local: LineEnd, remote: LineEnd, now: Instant) {
         let line = Line {
             local,
             remote,

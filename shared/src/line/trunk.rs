@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::pool::{Pool, Tier};
-use super::{Access, Inbox, LineId, Outbox, Overflow};
+use super::{Inbox, LineEnd, LineId, Outbox, Overflow};
 use crate::wire::datagram::{self, Item, Mark, Signal};
 use crate::wire::frame::FrameError;
 
@@ -100,7 +100,7 @@ impl<Out, In> Trunk<Out, In> {
     pub(super) fn handle_opened(
         &mut self,
         line: LineId,
-        (local, remote): (Access, Access),
+        (local, remote): (LineEnd, LineEnd),
         datagram_max: usize,
         now: Instant,
     ) {

@@ -15,7 +15,7 @@ use quinn::Endpoint;
 use shared::io::line::{self, Answered, Settings};
 use shared::io::tls::{NodeName, Nodes, Role};
 use shared::io::trunk::{AnsweringEnd, CallingEnd, News, Place};
-use shared::line::Access;
+use shared::line::LineEnd;
 use shared::line::receiver::Event;
 use shared::message::{Class, Content, Epoch, Message};
 use shared::wire::control::{OpenPull, OpenPulls, Opened, Welcome, down, up};
@@ -67,7 +67,7 @@ impl Carriage for Trunk {
             node: EDGE.into(),
             session: 1,
             expects: Role::Origin,
-            locals: vec![Access::of(ANY)],
+            locals: vec![LineEnd::of(ANY)],
             remotes: lines
                 .iter()
                 .enumerate()

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use deploy::relay::Dice;
 use shared::line::opener::Opener;
 use shared::line::receiver::{Event as News, HELD_BYTES_MAX};
-use shared::line::{Access, Caller, LineId, TrunkAction};
+use shared::line::{Caller, LineEnd, LineId, TrunkAction};
 use shared::message::{Class, Epoch};
 use shared::wire::control::{OnlineUpdate, OpenPull, OpenPulls, down, up};
 use shared::wire::frame::Frame;
@@ -115,9 +115,9 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, Broken> {
     let rtt = Duration::from_millis([40, 60, 120][(dice.number() % 3) as usize]);
     let Goals { p99_ms, max_ms, left_ms, .. } = scenario.goals;
     let rtt = if p99_ms.or(max_ms).or(left_ms).is_some() { RTT } else { rtt };
-    let access = |text: String| text.parse::<Access>().unwrap_or_else(|_| unreachable!());
+    let access = |text: String| text.parse::<LineEnd>().unwrap_or_else(|_| unreachable!());
     let local = access("127.0.0.1:0".into());
-    let remotes: Vec<Access> =
+    let remotes: Vec<LineEnd> =
         (0..3).map(|n| access(format!("127.0.0.1:{} carrier-{n}", 7711 + n))).collect();
     let channels = scenario.pulls.len();
     let mut world = World {
@@ -420,10 +420,11 @@ impl World<'_> {
         self.settle()
     }
 
-    fn ends(&self, line: LineId) -> (Access, Access) {
-        let of =
-            |(_, local, remote, _): (LineId, &Access, &Access, _)| (local.clone(), remote.clone());
-        let any = Access::of(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+    fn ends(&self, line: LineId) -> (LineEnd, LineEnd) {
+        let of = |(_, local, remote, _): (LineId, &LineEnd, &LineEnd, _)| {
+            (local.clone(), remote.clone())
+        };
+        let any = LineEnd::of(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
         let mut all = self.opener.candidates();
         all.find(|(id, ..)| *id == line).map_or((any.clone(), any), of)
     }

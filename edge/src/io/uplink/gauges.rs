@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared::line::ledger::Ledger;
 use shared::line::pool::LineStatus;
-use shared::line::{Access, LineId};
+use shared::line::{LineEnd, LineId};
 
 /// What others may look at: numbers for metrics, reports and readiness.
 #[derive(Debug, Default)]
@@ -61,8 +61,8 @@ pub(in crate::io) struct TrunkView {
 #[derive(Clone, Debug)]
 pub(in crate::io) struct LineView {
     pub(in crate::io) id: LineId,
-    pub(in crate::io) local: Access,
-    pub(in crate::io) remote: Access,
+    pub(in crate::io) local: LineEnd,
+    pub(in crate::io) remote: LineEnd,
     /// Where it is connected.
     pub(in crate::io) status: Option<LineStatus>,
     /// Live messages that it brought first, and those that had come before.

@@ -11,7 +11,7 @@ use shared::io::line;
 use shared::io::shutdown::Shutdown;
 use shared::io::tls::Nodes;
 use shared::io::trunk::{NewTrunk, Switchboard};
-use shared::line::Access;
+use shared::line::LineEnd;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -23,9 +23,9 @@ use crate::limits::EDGES_MAX;
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// This origin's addresses.
-    pub addresses: Vec<Access>,
+    pub addresses: Vec<LineEnd>,
     /// Where to go when this origin ends.
-    pub successor: Option<Access>,
+    pub successor: Option<LineEnd>,
 }
 
 /// Answers lines until the shutdown. Where there is a successor, edges get time to move to it.
@@ -37,7 +37,7 @@ pub async fn serve(
     shutdown: Shutdown,
 ) {
     let switchboard = Arc::new(Switchboard::new(EDGES_MAX));
-    let addresses: Arc<[Access]> = told.addresses.into();
+    let addresses: Arc<[LineEnd]> = told.addresses.into();
     let (leave, leaving) = watch::channel(None);
     let mut tasks = JoinSet::new();
     loop {

@@ -16,7 +16,7 @@ use shared::io::line::Answered;
 use shared::io::tls::Nodes;
 use shared::io::trunk::{AnsweringEnd, Requests, TrunkEnd};
 use shared::limits::{PULLS_MAX, SNAPSHOT_ENTRIES_MAX};
-use shared::line::{Access, Asked, LineId};
+use shared::line::{Asked, LineEnd, LineId};
 use shared::message::{Epoch, Message};
 use shared::pull::Pull;
 use shared::ring::Cursor;
@@ -74,10 +74,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(origin: Origin, nodes: Nodes, edge: Arc<str>, addresses: &[Access]) -> Self {
-        let access = |access: &Access| control::Access {
-            address: access.address.to_string(),
-            carrier: access.carrier.clone(),
+    pub(super) fn new(origin: Origin, nodes: Nodes, edge: Arc<str>, addresses: &[LineEnd]) -> Self {
+        let told = |end: &LineEnd| control::LineEnd {
+            address: end.address.to_string(),
+            carrier: end.carrier.clone(),
         };
         let welcome = Welcome {
             node: nodes.name().name,
@@ -85,7 +85,7 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").into(),
             session: origin.session(),
             trunk: rand::random(),
-            addresses: addresses.iter().map(access).collect(),
+            addresses: addresses.iter().map(told).collect(),
         };
         let (asked, asking) = (origin.clone(), Arc::clone(&edge));
         let requests = Requests::new(move |request| {
@@ -115,7 +115,7 @@ impl Session {
     pub(super) async fn run(
         mut self,
         mut arrivals: mpsc::Receiver<Answered>,
-        mut leaving: watch::Receiver<Option<Access>>,
+        mut leaving: watch::Receiver<Option<LineEnd>>,
     ) {
         // The first line says whose session it is.
         let Some(first) = arrivals.recv().await else { return };

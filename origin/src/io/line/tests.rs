@@ -38,7 +38,7 @@ impl Fixture {
         Self::of(&authority(), "one", None)
     }
 
-    fn of(ca: &CertifiedIssuer<'static, KeyPair>, name: &str, successor: Option<Access>) -> Self {
+    fn of(ca: &CertifiedIssuer<'static, KeyPair>, name: &str, successor: Option<LineEnd>) -> Self {
         let temporary = Temporary::open(|_| {});
         let name = format!("origin.{name}.linecast");
         let nodes = Nodes::load(&node(&temporary.folder, ca, &name)).unwrap();
@@ -56,13 +56,13 @@ impl Fixture {
     /// An edge's process with a trunk of `lines` lines that stands.
     async fn call(&self, session: u64, lines: usize) -> CallingEnd {
         let locals =
-            (1..=lines as u8).map(|n| Access::of(SocketAddr::from(([127, 0, 0, n], 0)))).collect();
+            (1..=lines as u8).map(|n| LineEnd::of(SocketAddr::from(([127, 0, 0, n], 0)))).collect();
         let place = Place {
             node: "bj".into(),
             session,
             expects: Role::Origin,
             locals,
-            remotes: vec![Access::of(self.address)],
+            remotes: vec![LineEnd::of(self.address)],
         };
         let mut end = CallingEnd::new(place, self.edge.clone(), Settings::default()).unwrap();
         until(&mut end, |news| matches!(news, News::Up(_)).then_some(())).await;
@@ -252,7 +252,7 @@ async fn a_request_that_comes_by_two_lines_counts_once() {
 async fn edges_move_to_a_successor_before_they_leave() {
     let ca = authority();
     let second = Fixture::of(&ca, "two", None);
-    let first = Fixture::of(&ca, "one", Some(Access::of(second.address)));
+    let first = Fixture::of(&ca, "one", Some(LineEnd::of(second.address)));
     let mut end = first.call(7, 2).await;
     assert_eq!(end.with(), Some("one"));
     let old = end.connections().remove(0);

@@ -11,7 +11,7 @@ use super::{Connected, EVENTS_MAX, Heard, TRUNK_LINGER, Tagged};
 use crate::io::line::Answered;
 use crate::io::tls::Nodes;
 use crate::line::pool::Switch;
-use crate::line::{Access, Answerer, LineId, TrunkAction, TrunkError};
+use crate::line::{Answerer, LineEnd, LineId, TrunkAction, TrunkError};
 use crate::message::{Epoch, Message};
 use crate::wire::control::{Down, Welcome, down, up};
 
@@ -62,7 +62,7 @@ impl AnsweringEnd {
         let datagram_max = Connected::<Down>::datagram_max(&connection);
         let carried = |address, carrier: &str| {
             let access = format!("{address} {carrier}").parse();
-            access.unwrap_or_else(|_| Access::of(address))
+            access.unwrap_or_else(|_| LineEnd::of(address))
         };
         let any = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         let ends = (

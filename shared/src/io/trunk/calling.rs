@@ -16,7 +16,7 @@ use crate::io::tls::{Nodes, Role};
 use crate::line::opener::{Opener, PAUSE_MAX};
 use crate::line::pool::{LineStatus, Switch, Tier};
 use crate::line::receiver::Event;
-use crate::line::{Access, Caller, LineId, TrunkAction, TrunkError};
+use crate::line::{Caller, LineEnd, LineId, TrunkAction, TrunkError};
 use crate::wire::PROTOCOL_VERSION;
 use crate::wire::control::{self, Hello, Up, Welcome, down, up};
 
@@ -30,9 +30,9 @@ pub struct Place {
     /// What we call.
     pub expects: Role,
     /// Our addresses.
-    pub locals: Vec<Access>,
+    pub locals: Vec<LineEnd>,
     /// The upstream's addresses that are known.
-    pub remotes: Vec<Access>,
+    pub remotes: Vec<LineEnd>,
 }
 
 /// What happened to a trunk.
@@ -63,7 +63,7 @@ pub struct CallingEnd {
     opener: Opener,
     caller: Caller,
     lines: BTreeMap<LineId, Connected<Up>>,
-    ends: BTreeMap<LineId, (Access, Access)>,
+    ends: BTreeMap<LineId, (LineEnd, LineEnd)>,
     /// Attempts under way.
     opening: BTreeMap<LineId, u64>,
     attempts: JoinSet<()>,
@@ -188,7 +188,7 @@ impl CallingEnd {
     }
 
     /// Every line that is tried, with its ends.
-    pub fn candidates(&self) -> impl Iterator<Item = (LineId, &Access, &Access)> {
+    pub fn candidates(&self) -> impl Iterator<Item = (LineId, &LineEnd, &LineEnd)> {
         self.opener.candidates().map(|(id, local, remote, _)| (id, local, remote))
     }
 
@@ -301,7 +301,7 @@ impl CallingEnd {
         }
         let Some(ends) = self.ends.get(&line).cloned() else { return };
         tracing::info!(line = line.0, %peer, local = %ends.0, remote = %ends.1, "a line is up");
-        let remotes: Vec<Access> = welcome.addresses.iter().filter_map(access).collect();
+        let remotes: Vec<LineEnd> = welcome.addresses.iter().filter_map(line_end).collect();
         self.opener.handle_opened(line, now);
         self.opener.add_remotes(&remotes, now);
         let datagram_max = Connected::<Up>::datagram_max(&connection);
@@ -414,7 +414,7 @@ impl CallingEnd {
         }
     }
 
-    fn open(&mut self, line: LineId, local: Access, remote: Access) {
+    fn open(&mut self, line: LineId, local: LineEnd, remote: LineEnd) {
         let endpoint = self.endpoints.iter().find(|(address, _)| *address == local.address);
         let Some((_, endpoint)) = endpoint.cloned() else { return };
         self.attempt_next += 1;
@@ -442,9 +442,9 @@ impl CallingEnd {
     }
 }
 
-/// An access as it crosses the wire; what does not parse is of a newer version.
-fn access(access: &control::Access) -> Option<Access> {
-    format!("{} {}", access.address, access.carrier).parse().ok()
+/// An end of lines as it crosses the wire; what does not parse is of a newer version.
+fn line_end(end: &control::LineEnd) -> Option<LineEnd> {
+    format!("{} {}", end.address, end.carrier).parse().ok()
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
