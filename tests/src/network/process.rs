@@ -61,7 +61,7 @@ impl Program {
 
 impl Process {
     /// A process that is not started yet. `ready` is the URL that answers 200 once it is ready.
-    pub(super) fn new(
+    pub fn new(
         name: &str,
         program: Program,
         arguments: Vec<String>,

@@ -6,6 +6,7 @@
 //! - [`streams`]: one stream reaches every kind of client completely, in order, once
 //! - [`crashes`]: processes are killed while messages flow
 //! - [`line`]: lines break and heal under a stream
+//! - [`namespaces`]: three carriers with addresses of their own, two of which fail
 //! - [`neighbours`]: edges that lose the origin pull through each other
 //! - [`interop`]: a message crosses from one protocol to another
 //! - [`goim_rules`]: what goim's protocol says, and the traps that goim itself falls into
@@ -26,6 +27,7 @@ mod interop;
 mod life;
 mod line;
 mod list;
+mod namespaces;
 mod neighbours;
 mod publish;
 mod simulation;
