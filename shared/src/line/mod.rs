@@ -24,7 +24,6 @@ mod ordered;
 pub mod pool;
 pub mod receiver;
 pub mod sender;
-mod single;
 mod trunk;
 
 pub use answerer::{Answerer, Asked};
@@ -33,7 +32,8 @@ pub use caller::Caller;
 pub use line_end::{CARRIER_BYTES_MAX, LineEnd, LineEndError};
 pub use meter::{BEAT_IDLE, LOSS_HALF_LIFE, Meter, MeterCounts, Rtt};
 pub use ordered::{Inbox, OUTBOX_MAX, Outbox, Overflow};
-pub use single::{
-    Action, DOWN_AFTER, LineId, PAUSE_MAX, PAUSE_MIN, PING_EVERY, Pool, SUSPECT_AFTER, State,
-};
 pub use trunk::{Action as TrunkAction, Trunk, TrunkError};
+
+/// Names a line of one trunk; the caller numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LineId(pub u32);
