@@ -60,6 +60,22 @@ impl Configure for Settings {
     }
 }
 
+impl LineError {
+    /// The code that the peer closed the line with, if it did.
+    pub fn close_code(&self) -> Option<VarInt> {
+        let closed = match self {
+            Self::Connection(error)
+            | Self::Write(quinn::WriteError::ConnectionLost(error))
+            | Self::Read(quinn::ReadError::ConnectionLost(error)) => error,
+            _ => return None,
+        };
+        match closed {
+            quinn::ConnectionError::ApplicationClosed(close) => Some(close.error_code),
+            _ => None,
+        }
+    }
+}
+
 /// Why a line could not be opened or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
@@ -184,6 +200,10 @@ pub async fn call(
         else {
             return Err(LineError::Protocol("the first answer must be a welcome"));
         };
+        if welcome.node != peer.name {
+            connection.close(CLOSE_PROTOCOL, b"welcome and certificate name different nodes");
+            return Err(LineError::Peer(format!("{peer} says it is {:?}", welcome.node)));
+        }
         Ok(Call { connection, peer, up, down, welcome })
     };
     within(OPEN_TIMEOUT, opened).await
@@ -200,11 +220,11 @@ pub async fn answer(incoming: Incoming) -> Result<Answered, LineError> {
             return Err(LineError::Protocol("the first message must be a hello"));
         };
         if hello.protocol != PROTOCOL_VERSION {
-            connection.close(CLOSE_PROTOCOL, b"another protocol version");
+            connection.close(CLOSE_REFUSED, b"another protocol version");
             return Err(LineError::Protocol("another protocol version"));
         }
         if hello.node != peer.name {
-            connection.close(CLOSE_PROTOCOL, b"hello and certificate name different nodes");
+            connection.close(CLOSE_REFUSED, b"hello and certificate name different nodes");
             return Err(LineError::Peer(format!("{peer} says it is {:?}", hello.node)));
         }
         Ok(Answered { connection, peer, hello, up, down })
@@ -409,6 +429,10 @@ pub const STREAMS_MAX: u32 = 256;
 pub const CLOSE_PROTOCOL: VarInt = VarInt::from_u32(1);
 /// Close code of a line that its side has no more use for.
 pub const CLOSE_DONE: VarInt = VarInt::from_u32(0);
+/// Close code of a line that its answerer does not take, now or soon.
+pub const CLOSE_REFUSED: VarInt = VarInt::from_u32(2);
+/// Close code of lines whose node has opened others from another process.
+pub const CLOSE_REPLACED: VarInt = VarInt::from_u32(3);
 
 /// Answers to requests, which may be large histories, have priority 0: nothing waits behind them.
 const LIVE_PRIORITY: i32 = 1;

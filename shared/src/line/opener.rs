@@ -5,6 +5,7 @@
 //! has an instant at which it is tried again.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{LineEnd, LineId};
@@ -93,12 +94,38 @@ impl Opener {
         }
     }
 
+    /// The upstream is at `remote` now: every line that leads there and is down is tried at once.
+    /// Answers whether any leads there.
+    pub fn hasten(&mut self, remote: SocketAddr, now: Instant) -> bool {
+        let mut leads = false;
+        for candidate in self.candidates.values_mut().filter(|c| c.remote.address == remote) {
+            leads = true;
+            if let State::Down { retry_at } = &mut candidate.state {
+                *retry_at = now;
+            }
+        }
+        leads
+    }
+
     /// The other end of a line is about to leave: once closed, it is tried as one that never worked.
     pub fn drain(&mut self, line: LineId) {
         if let Some(candidate) = self.candidates.get_mut(&line) {
             candidate.worked = false;
             candidate.failures = DRAINED_FAILURES;
             candidate.opened_at = None;
+        }
+    }
+
+    /// The upstream wants none of our lines: each is tried within [`PAUSE_NEVER_MAX`], as one that
+    /// never worked.
+    pub fn handle_barred(&mut self, now: Instant) {
+        for candidate in self.candidates.values_mut() {
+            candidate.worked = false;
+            candidate.failures = u32::MAX;
+            candidate.opened_at = None;
+            if let State::Down { retry_at } = &mut candidate.state {
+                *retry_at = now + spread(PAUSE_NEVER_MAX, roll(&mut self.dice));
+            }
         }
     }
 
@@ -113,11 +140,7 @@ impl Opener {
 
     /// An attempt failed, or the connection ended.
     pub fn handle_closed(&mut self, line: LineId, now: Instant) {
-        // xorshift64: spreading retries needs no more.
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        let dice = self.dice;
+        let dice = roll(&mut self.dice);
         let Some(candidate) = self.candidates.get_mut(&line) else { return };
         // A line that had worked for a while is tried again soon, and only then with growing pauses.
         let lasted = |at: Instant| now.saturating_duration_since(at) >= PAUSE_MAX;
@@ -126,16 +149,16 @@ impl Opener {
         }
         let max = if candidate.worked { PAUSE_MAX } else { PAUSE_NEVER_MAX };
         let full = PAUSE_MIN.saturating_mul(1 << candidate.failures.min(16)).min(max);
-        let pause = full / 2 + (full / 2).mul_f64((dice % 1024) as f64 / 1024.0);
-        candidate.state = State::Down { retry_at: now + pause };
+        candidate.state = State::Down { retry_at: now + spread(full, dice) };
         candidate.failures = candidate.failures.saturating_add(1);
     }
 
-    /// Nothing is connected any more, or never was: all lines are tried within [`PAUSE_MAX`].
+    /// Nothing is connected any more: all lines are tried within [`PAUSE_MAX`], those that fail then
+    /// with pauses of their own again.
     pub fn handle_all_lost(&mut self, now: Instant) {
         for candidate in self.candidates.values_mut() {
             if let State::Down { retry_at } = &mut candidate.state {
-                *retry_at = (*retry_at).min(now + PAUSE_MAX);
+                *retry_at = (*retry_at).min(now + spread(PAUSE_MAX, roll(&mut self.dice)));
             }
         }
     }
@@ -162,6 +185,19 @@ impl Opener {
     pub fn candidates(&self) -> impl Iterator<Item = (LineId, &LineEnd, &LineEnd, State)> {
         self.candidates.iter().map(|(id, c)| (*id, &c.local, &c.remote, c.state))
     }
+}
+
+/// The next number: xorshift64, as spreading retries needs no more.
+fn roll(dice: &mut u64) -> u64 {
+    *dice ^= *dice << 13;
+    *dice ^= *dice >> 7;
+    *dice ^= *dice << 17;
+    *dice
+}
+
+/// Between half of a pause and all of it, so that many callers do not come at once.
+fn spread(pause: Duration, dice: u64) -> Duration {
+    pause / 2 + (pause / 2).mul_f64((dice % 1024) as f64 / 1024.0)
 }
 
 /// Lines that are tried at most: four carriers at each end.
@@ -228,8 +264,18 @@ mod tests {
         assert!(last >= PAUSE_NEVER_MAX / 2);
         opener.handle_closed(line, now);
         opener.handle_all_lost(now);
-        assert!(opener.next_deadline().expect("a retry") <= now + PAUSE_MAX);
+        let cut = opener.next_deadline().expect("a retry") - now;
+        assert!((PAUSE_MAX / 2..PAUSE_MAX).contains(&cut), "spread: {cut:?}");
         now += PAUSE_MAX;
+        opener.poll(now);
+        opener.handle_closed(line, now);
+        assert!(opener.next_deadline().expect("a retry") >= now + PAUSE_NEVER_MAX / 2);
+        assert!(!opener.hasten(SocketAddr::from(([1, 1, 1, 1], 2)), now), "none leads there");
+        assert!(opener.hasten(SocketAddr::from(([1, 1, 1, 1], 1)), now));
+        assert_eq!(opener.next_deadline(), Some(now));
+        opener.handle_barred(now);
+        assert!(opener.next_deadline().expect("a retry") >= now + PAUSE_NEVER_MAX / 2);
+        opener.hasten(SocketAddr::from(([1, 1, 1, 1], 1)), now);
         opener.poll(now);
         opener.handle_opened(line, now);
         now += PAUSE_MAX;

@@ -71,6 +71,8 @@ pub struct CallingEnd {
     /// What the trunk stands with: node, and the name it gave the trunk.
     with: Option<(String, u64)>,
     generation: u32,
+    /// Upstreams that were left, and the names they gave the trunk of this generation.
+    left: BTreeMap<String, u64>,
     lost_at: Option<Instant>,
     news: VecDeque<News>,
     events: mpsc::Sender<Tagged<Told>>,
@@ -105,6 +107,7 @@ impl CallingEnd {
             attempt_next: 0,
             with: None,
             generation: 1,
+            left: BTreeMap::new(),
             lost_at: None,
             news: VecDeque::new(),
             events,
@@ -234,8 +237,10 @@ impl CallingEnd {
             Told::Heard(Heard::Closed(error)) if self.opening.get(&line) == Some(&attempt) => {
                 tracing::debug!(line = line.0, error = &error as &dyn Error, "no line was opened");
                 self.opening.remove(&line);
+                if error.close_code() == Some(line::CLOSE_REFUSED) {
+                    self.opener.drain(line);
+                }
                 self.opener.handle_closed(line, now);
-                self.watch_loss(now);
             }
             Told::Heard(heard)
                 if self.lines.get(&line).is_some_and(|known| known.attempt == attempt) =>
@@ -264,6 +269,15 @@ impl CallingEnd {
                 self.caller.handle_stream(line, frames, bytes, now);
                 Ok(())
             }
+            Heard::Closed(error) if error.close_code() == Some(line::CLOSE_REPLACED) => {
+                tracing::error!(
+                    node = self.place.node,
+                    "another process with this node's name took the place of this one"
+                );
+                self.reset("another process took its place");
+                self.opener.handle_barred(now);
+                Ok(())
+            }
             Heard::Closed(error) => {
                 tracing::info!(line = line.0, error = &error as &dyn Error, "a line closed");
                 self.drop_line(line, "closed", now);
@@ -283,9 +297,20 @@ impl CallingEnd {
         match known {
             Some((_, trunk)) if trunk == welcome.trunk => {}
             Some((false, _)) if !self.is_leaving() => {
-                // Another upstream: it is for when this one is gone.
+                // Another upstream: it is for when this one is gone, and rarely tried until then.
                 connection.close(line::CLOSE_DONE, b"another upstream is in use");
+                self.opener.drain(line);
                 return self.opener.handle_closed(line, now);
+            }
+            _ if self.left.get(&welcome.node) == Some(&welcome.trunk) => {
+                // It still counts from where it was left: another generation begins anew there too.
+                connection.close(line::CLOSE_DONE, b"the trunk was left");
+                self.opener.handle_closed(line, now);
+                self.reset("back to an upstream that was left");
+                if let Some((_, remote)) = self.ends.get(&line) {
+                    self.opener.hasten(remote.address, now);
+                }
+                return;
             }
             Some((false, _)) => {
                 tracing::info!(upstream = welcome.node, "moving to another upstream");
@@ -333,9 +358,13 @@ impl CallingEnd {
         tracing::info!(line = line.0, address = away.address, reason = away.reason, "go away");
         self.caller.handle_draining(line, now);
         self.opener.drain(line);
-        match away.address.parse() {
-            Ok(remote) => self.opener.add_remotes(&[remote], now),
-            Err(_) => self.opener.handle_all_lost(now),
+        let Ok(remote) = away.address.parse::<LineEnd>() else {
+            return self.opener.handle_all_lost(now);
+        };
+        let address = remote.address;
+        self.opener.add_remotes(&[remote], now);
+        if !self.opener.hasten(address, now) {
+            tracing::error!(%address, "no line leads to where the upstream goes");
         }
     }
 
@@ -352,6 +381,7 @@ impl CallingEnd {
             self.opener.handle_closed(line, now);
         }
         self.forget(reason);
+        self.left.clear();
     }
 
     /// Drops every line and what the trunk knew; the next line that opens begins anew.
@@ -360,7 +390,8 @@ impl CallingEnd {
         for line in self.lines.keys().copied().collect::<Vec<_>>() {
             self.drop_line(line, reason, now);
         }
-        if self.with.take().is_some() {
+        if let Some((node, trunk)) = self.with.take() {
+            self.left.insert(node, trunk);
             self.caller.reset(self.seed, now);
             self.lost_at = None;
             self.news.push_back(News::Down);
@@ -372,14 +403,10 @@ impl CallingEnd {
             connected.close(reason);
             self.caller.handle_closed(line, now);
             self.opener.handle_closed(line, now);
-            self.watch_loss(now);
-        }
-    }
-
-    fn watch_loss(&mut self, now: Instant) {
-        if self.lines.is_empty() {
-            self.lost_at.get_or_insert(now);
-            self.opener.handle_all_lost(now);
+            if self.lines.is_empty() {
+                self.lost_at = Some(now);
+                self.opener.handle_all_lost(now);
+            }
         }
     }
 
