@@ -1,27 +1,31 @@
 //! A room: one channel as one shard faces it. Here a message is encoded once per form, and every
 //! client is a cursor.
 //!
-//! Items that arrived since the last sweep are encoded into a [`Segment`] per form that has members;
-//! a member's cursor is the number of the next segment it gets. Members at the same place share the
-//! same bytes. Whoever is slow keeps its cursor, up to [`STREAM_BYTES_MAX`] behind; beyond that it
-//! has lost its place and is told so.
+//! Items that arrived since the last sweep began are encoded into a [`Segment`] per form that has
+//! members; a member's cursor is the number of the next segment it gets. Members at the same place
+//! share the same bytes. Whoever is slow keeps its cursor, up to [`STREAM_BYTES_MAX`] behind; beyond
+//! that it has lost its place and is told so. A sweep is made in slices, so that a large room does not
+//! delay others, and the longer it takes the more the next one carries in one write.
 //!
-//! Invariant: segment `first + i` is `segments[i]`; every cursor lies between `first` and the end.
+//! Invariant: items enter every stream in order, each once, and no later than a newcomer's seat.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use shared::channel::ChannelName;
 use shared::limits::HISTORY_MESSAGES_MAX;
 use shared::message::{Message, Position};
 use shared::ring::{Bounds, Cursor, Read, Ring};
-use slab::Slab;
 
 use crate::form::{Form, Item};
 use crate::hub::JoinId;
 use crate::session::{AskId, Recover, Subscribed};
+
+mod stream;
+
+use stream::{Progress, Stream};
+pub use stream::{STREAM_BYTES_MAX, Segment, Write, Written, accepts};
 
 /// Names a connection of a shard; never reused while the shard lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,19 +39,6 @@ pub struct ConnectionId {
 impl ConnectionId {
     /// Comes before every connection's.
     pub const FIRST: Self = Self { slot: 0, serial: 0 };
-}
-
-/// A piece of a room's stream in one form.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    /// Whole frames.
-    pub bytes: Bytes,
-    /// The goim operation, in rooms whose members filter by it.
-    pub operation: Option<i32>,
-    /// Connections per second and edge network to write it to; 0 is at once.
-    pub speed: u32,
-    /// How many messages it carries.
-    pub messages: u32,
 }
 
 /// Where a member of a room is.
@@ -99,6 +90,11 @@ pub struct Room {
     older: Option<Older>,
     members: u32,
     total: Option<u32>,
+    sweep: Option<Sweep>,
+    /// The least time from the beginning of one sweep to that of the next.
+    sweep_interval: Duration,
+    /// When the next sweep may begin.
+    sweep_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -107,31 +103,14 @@ struct Older {
     messages: BTreeMap<u64, Arc<Message>>,
 }
 
+/// A sweep under way: the stream it has come to, and how far it is there.
 #[derive(Debug)]
-struct Stream {
-    form: Form,
-    filtered: bool,
-    /// What waits to be encoded together, in forms that gather.
-    gathered: Vec<Item>,
-    segments: VecDeque<Segment>,
-    first: u64,
-    bytes: usize,
-    members: Slab<Member>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Member {
-    connection: ConnectionId,
-    cursor: u64,
-}
-
-/// What a sweep writes for one member and how it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// Segments that need not be offered again (a half-written one is the writer's to finish).
-    pub segments: usize,
-    /// Whether the writer would take more now.
-    pub more: bool,
+struct Sweep {
+    stream: usize,
+    progress: Progress,
+    behind: bool,
+    /// Whether something was encoded since it began.
+    again: bool,
 }
 
 impl Room {
@@ -149,6 +128,9 @@ impl Room {
             older: None,
             members: 0,
             total: None,
+            sweep: None,
+            sweep_interval: Duration::ZERO,
+            sweep_at: None,
         }
     }
 
@@ -234,11 +216,8 @@ impl Room {
     pub fn vacate(&mut self) -> Vec<ConnectionId> {
         self.fresh.clear();
         self.members = 0;
-        let streams = std::mem::take(&mut self.streams);
-        streams
-            .into_iter()
-            .flat_map(|stream| stream.members.into_iter().map(|(_, member)| member.connection))
-            .collect()
+        self.sweep = None;
+        std::mem::take(&mut self.streams).into_iter().flat_map(Stream::into_members).collect()
     }
 
     /// Lets a client in, or puts it among those that wait.
@@ -325,26 +304,34 @@ impl Room {
     /// A member leaves.
     pub fn leave(&mut self, seat: Seat) {
         let Some(stream) = self.streams.get_mut(seat.stream) else { return };
-        if stream.members.try_remove(seat.member).is_some() {
-            self.members -= 1;
-            if stream.members.is_empty() {
-                stream.clear();
-            }
-        }
+        self.members -= u32::from(stream.leave(seat.member));
+    }
+
+    /// The least time from the beginning of one sweep to that of the next, from now on.
+    pub fn set_sweep_interval(&mut self, interval: Duration) {
+        self.sweep_interval = interval;
+    }
+
+    /// When the next slice of a sweep may be made; `None` is at once.
+    pub fn sweep_at(&self, now: Instant) -> Option<Instant> {
+        self.sweep_at.filter(|at| self.sweep.is_none() && *at > now)
     }
 
     /// Encodes what is fresh for every form that has members; forms that gather only note it.
-    pub fn encode_fresh(&mut self) {
-        let fresh = std::mem::take(&mut self.fresh);
-        if fresh.is_empty() {
+    fn encode_fresh(&mut self) {
+        if self.fresh.is_empty() {
             return;
         }
-        for stream in self.streams.iter_mut().filter(|stream| !stream.members.is_empty()) {
+        for stream in self.streams.iter_mut().filter(|stream| !stream.is_empty()) {
             if stream.form.gathers() {
-                stream.gathered.extend_from_slice(&fresh);
+                stream.gathered.extend_from_slice(&self.fresh);
             } else {
-                stream.encode(&self.channel, self.offsets, &fresh);
+                stream.encode(&self.channel, self.offsets, &self.fresh);
             }
+        }
+        self.fresh.clear();
+        if let Some(sweep) = &mut self.sweep {
+            sweep.again = true;
         }
     }
 
@@ -362,61 +349,40 @@ impl Room {
         }
     }
 
-    /// Offers every member what it has not had. `write` is given a connection and its segments.
-    /// Returns those who have lost their place, and whether somebody is still behind.
-    pub fn sweep(
-        &mut self,
-        write: &mut dyn FnMut(ConnectionId, &mut dyn Iterator<Item = &Segment>) -> Written,
-    ) -> Swept {
-        let mut swept = Swept::default();
-        for stream in &mut self.streams {
-            let end = stream.end();
-            let mut least = end;
-            let mut lost = Vec::new();
-            for (index, member) in &mut stream.members {
-                if member.cursor == end {
-                    continue;
-                }
-                if member.cursor < stream.first {
-                    lost.push(index);
-                    continue;
-                }
-                let from = (member.cursor - stream.first) as usize;
-                let written = write(member.connection, &mut stream.segments.range(from..));
-                member.cursor += (written.segments as u64).min(end - member.cursor);
-                least = least.min(member.cursor);
+    /// Begins to offer every member what it has not had, or goes on with it, until `budget` members
+    /// were written to. `write` is given a connection and its segments.
+    pub fn sweep(&mut self, budget: &mut usize, now: Instant, write: &mut Write<'_>) -> Swept {
+        let mut lost = Vec::new();
+        let mut sweep = match self.sweep.take() {
+            Some(sweep) => sweep,
+            None => {
+                self.encode_fresh();
+                self.sweep_at = (!self.sweep_interval.is_zero()).then(|| now + self.sweep_interval);
+                let progress = self.streams.first().map(Stream::begin).unwrap_or_default();
+                Sweep { stream: 0, progress, behind: false, again: false }
             }
-            for index in lost {
-                swept.lost.push(stream.members.remove(index).connection);
-                self.members -= 1;
+        };
+        while let Some(stream) = self.streams.get_mut(sweep.stream) {
+            let is_over = stream.sweep(&mut sweep.progress, budget, &mut lost, write);
+            if !is_over {
+                self.sweep = Some(sweep);
+                self.members -= lost.len() as u32; // of as many members
+                return Swept { lost, behind: false, done: false };
             }
-            stream.drop_until(least);
-            swept.behind |= least < end;
+            sweep.behind |= stream.has_segments();
+            sweep.stream += 1;
+            sweep.progress = self.streams.get(sweep.stream).map(Stream::begin).unwrap_or_default();
         }
-        swept
+        self.members -= lost.len() as u32; // of as many members
+        let done = self.fresh.is_empty() && !sweep.again;
+        Swept { lost, behind: sweep.behind, done }
     }
 
     /// Offers one member what it has not had. `None` if it has lost its place, and its seat with it.
-    pub fn offer(
-        &mut self,
-        seat: Seat,
-        write: &mut dyn FnMut(ConnectionId, &mut dyn Iterator<Item = &Segment>) -> Written,
-    ) -> Option<Written> {
-        let stream = self.streams.get_mut(seat.stream)?;
-        let end = stream.end();
-        let member = stream.members.get_mut(seat.member)?;
-        if member.cursor == end {
-            return Some(Written { segments: 0, more: true });
-        }
-        if member.cursor < stream.first {
-            stream.members.remove(seat.member);
-            self.members -= 1;
-            return None;
-        }
-        let from = (member.cursor - stream.first) as usize;
-        let written = write(member.connection, &mut stream.segments.range(from..));
-        member.cursor += (written.segments as u64).min(end - member.cursor);
-        Some(written)
+    pub fn offer(&mut self, seat: Seat, write: &mut Write<'_>) -> Option<Written> {
+        let offered = self.streams.get_mut(seat.stream)?.offer(seat.member, write);
+        self.members -= u32::from(offered.is_none());
+        offered
     }
 
     /// Where the room stands.
@@ -470,105 +436,23 @@ impl Room {
             self.streams.push(Stream::new(waiting.form, waiting.filtered));
             self.streams.len() - 1
         });
-        let cursor = self.streams[stream].end();
-        let member = Member { connection: waiting.connection, cursor };
         self.members += 1;
-        Seat { stream, member: self.streams[stream].members.insert(member) }
+        Seat { stream, member: self.streams[stream].join(waiting.connection) }
     }
 }
 
-/// How a sweep ended.
+/// How a slice of a sweep ended.
 #[derive(Debug, Default)]
 pub struct Swept {
     /// Connections that have lost their place, and their seat.
     pub lost: Vec<ConnectionId>,
     /// Whether some member has not had everything.
     pub behind: bool,
+    /// Whether every member has had its turn and nothing came meanwhile; else another slice must
+    /// follow.
+    pub done: bool,
 }
 
-impl Stream {
-    fn new(form: Form, filtered: bool) -> Self {
-        let (segments, members) = (VecDeque::new(), Slab::new());
-        Self { form, filtered, gathered: Vec::new(), segments, first: 0, bytes: 0, members }
-    }
-
-    fn end(&self) -> u64 {
-        self.first + self.segments.len() as u64
-    }
-
-    fn encode(&mut self, channel: &ChannelName, offsets: bool, items: &[Item]) {
-        let mut rest = items;
-        while !rest.is_empty() {
-            let (batch, after) = rest.split_at(self.batch_len(rest));
-            rest = after;
-            let mut out = BytesMut::new();
-            self.form.encode(channel, offsets, batch, &mut out);
-            if out.is_empty() {
-                continue;
-            }
-            let first = match &batch[0] {
-                Item::Message(message) => Some(&message.content),
-                Item::Presence { .. } => None,
-            };
-            self.bytes += out.len();
-            self.segments.push_back(Segment {
-                bytes: out.freeze(),
-                operation: first.filter(|_| self.filtered).map(|content| content.operation),
-                speed: first.map_or(0, |content| content.speed),
-                messages: batch.iter().filter(|i| matches!(i, Item::Message(_))).count() as u32,
-            });
-        }
-        while self.bytes > STREAM_BYTES_MAX && self.segments.len() > 1 {
-            self.drop_first();
-        }
-    }
-
-    /// How many of `items` go into one segment: one where members filter or it is paced, else as
-    /// many as fit [`SEGMENT_BODY_BYTES`].
-    fn batch_len(&self, items: &[Item]) -> usize {
-        let mut bytes = 0;
-        let fits = items.iter().take_while(|item| {
-            let Item::Message(message) = item else { return true };
-            let fits = bytes <= SEGMENT_BODY_BYTES && message.content.speed == 0;
-            bytes += message.content.body.len();
-            fits
-        });
-        if self.filtered { 1 } else { fits.count().max(1) }
-    }
-
-    fn drop_until(&mut self, cursor: u64) {
-        while self.first < cursor && !self.segments.is_empty() {
-            self.drop_first();
-        }
-    }
-
-    fn drop_first(&mut self) {
-        if let Some(segment) = self.segments.pop_front() {
-            self.bytes -= segment.bytes.len();
-            self.first += 1;
-        }
-    }
-
-    fn clear(&mut self) {
-        self.first = self.end();
-        self.gathered.clear();
-        self.segments.clear();
-        self.bytes = 0;
-    }
-}
-
-/// The operations a connection accepts in filtered rooms; `None` accepts all.
-pub fn accepts(accepted: Option<&BTreeSet<i32>>, segment: &Segment) -> bool {
-    match (accepted, segment.operation) {
-        (Some(accepted), Some(operation)) => accepted.contains(&operation),
-        _ => true,
-    }
-}
-
-/// Bytes of bodies that one segment gathers: half of what a socket's default send buffer takes.
-pub const SEGMENT_BODY_BYTES: usize = 32 << 10;
-/// Bytes of one form that are kept for slow members of a room.
-pub const STREAM_BYTES_MAX: usize = 1 << 20;
 /// Messages of a channel that a shard keeps for recovery: what one answer may carry, twice.
 pub const RING_ENTRIES_MAX: usize = 2 * HISTORY_MESSAGES_MAX;
 /// Bytes of them.

@@ -19,8 +19,10 @@ use crate::room::{Admission, ConnectionId, Room, Seat, Segment, Swept, Waiting, 
 use crate::session::{Answer, Ask, AskId, Close, Identity};
 
 mod pace;
+mod turns;
 
 use pace::Pace;
+use turns::Turns;
 
 /// What a shard wants of the world.
 #[derive(Clone, Debug)]
@@ -84,7 +86,7 @@ pub struct Shard {
     by_key: HashMap<String, ConnectionId>,
     joins: u64,
     counted: BTreeSet<usize>,
-    unswept: BTreeSet<usize>,
+    turns: Turns,
     /// Rooms to be swept again at the next tick: a paced message waits, or a member is behind.
     later: BTreeSet<usize>,
     /// Rooms that have gathered something to be encoded at the next tick.
@@ -193,7 +195,7 @@ impl Shard {
             }
             News::Items(items) => {
                 if self.rooms[room].handle_items(&items) {
-                    self.unswept.insert(room);
+                    self.wait_turn(room, now);
                 }
                 self.admit_waiting(room, now);
             }
@@ -276,11 +278,23 @@ impl Shard {
         for room in std::mem::take(&mut self.gathering) {
             if let Some(gathered) = self.rooms.get_mut(room) {
                 gathered.encode_gathered();
-                self.unswept.insert(room);
+                self.turns.push(room, None);
             }
         }
         self.pace.handle_tick(now);
-        self.unswept.append(&mut self.later);
+        for room in std::mem::take(&mut self.later) {
+            self.turns.push(room, None);
+        }
+    }
+
+    /// Time has come to `now`: rooms that had to wait may be swept.
+    pub fn handle_deadline(&mut self, now: Instant) {
+        self.turns.handle_deadline(now);
+    }
+
+    /// When [`Shard::handle_deadline`] wants to be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.turns.next_deadline()
     }
 
     /// What the world must do next, in order.
@@ -288,41 +302,47 @@ impl Shard {
         self.events.pop_front()
     }
 
-    /// The next room that has something to write; it is then the caller's to [`Shard::sweep`].
-    pub fn poll_unswept(&mut self) -> Option<usize> {
-        self.unswept.pop_first()
+    /// Whether some room has something to write.
+    pub fn is_unswept(&self) -> bool {
+        !self.turns.is_empty()
     }
 
     #[allow(clippy::type_complexity, reason = "a writer is named by what it is given")]
-    /// Encodes what is fresh in a room and offers it to its members.
+    /// Offers members of rooms what they have not had: rooms take turns, and each writes to at most
+    /// `slice` members in its own. Answers whether there was a room with something to write.
     pub fn sweep(
         &mut self,
-        room: usize,
+        slice: usize,
+        now: Instant,
         write: &mut dyn FnMut(
             ConnectionId,
             Option<&BTreeSet<i32>>,
             &mut dyn Iterator<Item = &Segment>,
         ) -> Written,
-    ) {
-        let Some(swept) = self.rooms.get_mut(room).map(|swept| {
-            swept.encode_fresh();
+    ) -> bool {
+        let mut left = slice;
+        while left > 0 {
+            let Some(room) = self.turns.pop() else { return left < slice };
+            let Some(swept) = self.rooms.get_mut(room) else { continue };
             let share = swept.share(self.clients.len());
             let (clients, pace) = (&self.clients, &mut self.pace);
-            swept.sweep(&mut |id, segments| {
+            let swept = swept.sweep(&mut left, now, &mut |id, segments| {
                 let accepted = clients.get(id.slot).and_then(|c| c.accepted.as_ref());
                 pace.write(share, segments, &mut |segments| write(id, accepted, segments))
-            })
-        }) else {
-            return;
-        };
-        let Swept { lost, behind } = swept;
-        if self.rooms[room].has_gathered() {
-            self.gathering.insert(room);
+            });
+            let Swept { lost, behind, done } = swept;
+            if !done {
+                self.wait_turn(room, now);
+            }
+            if self.rooms[room].has_gathered() {
+                self.gathering.insert(room);
+            }
+            if behind {
+                self.later.insert(room);
+            }
+            self.lose(room, lost);
         }
-        if behind {
-            self.later.insert(room);
-        }
-        self.lose(room, lost);
+        true
     }
 
     #[allow(clippy::type_complexity, reason = "a writer is named by what it is given")]
@@ -436,8 +456,6 @@ impl Shard {
             return;
         };
         self.counted.insert(room);
-        // Whoever sat here before has had, or will get, what was fresh: it is encoded by now.
-        self.unswept.insert(room);
         let channel = self.rooms[room].channel().clone();
         let Some(client) = self.client_mut(id) else { return };
         let mut joined = None;
@@ -516,10 +534,15 @@ impl Shard {
         }
     }
 
+    /// A room has something to write: it is swept as soon as its namespace lets it.
+    fn wait_turn(&mut self, room: usize, now: Instant) {
+        self.turns.push(room, self.rooms[room].sweep_at(now));
+    }
+
     fn remove_room(&mut self, room: usize) {
         self.rooms.try_remove(room);
         self.counted.remove(&room);
-        self.unswept.remove(&room);
+        self.turns.remove(room);
         self.later.remove(&room);
         self.gathering.remove(&room);
         self.expecting.remove(&room);

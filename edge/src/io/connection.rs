@@ -176,35 +176,38 @@ impl Connection {
         }
         let mut taken = 0;
         loop {
-            let mut batch: Vec<Option<&Segment>> = Vec::new();
-            let mut bytes = 0;
+            // On the stack: this is done once for every client and write.
+            let mut batch: [Option<&Segment>; PIECES_MAX] = [None; PIECES_MAX];
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let (mut offered, mut wanted, mut bytes) = (0, 0, 0);
             for segment in &mut *segments {
-                let accepted = accepts(accepted, segment);
-                bytes += if accepted { segment.bytes.len() } else { 0 };
-                batch.push(accepted.then_some(segment));
-                if bytes >= WRITE_BYTES || batch.len() == PIECES_MAX {
+                if accepts(accepted, segment) {
+                    batch[offered] = Some(segment);
+                    pieces[wanted] = IoSlice::new(&segment.bytes);
+                    wanted += 1;
+                    bytes += segment.bytes.len();
+                }
+                offered += 1;
+                if bytes >= WRITE_BYTES || offered == PIECES_MAX {
                     break;
                 }
             }
-            if batch.is_empty() {
+            if offered == 0 {
                 return Written { segments: taken, more: true };
             }
-            let wanted: Vec<IoSlice<'_>> =
-                batch.iter().flatten().map(|segment| IoSlice::new(&segment.bytes)).collect();
-            let mut written = if wanted.is_empty() {
-                0
-            } else {
+            let mut written = 0;
+            if wanted > 0 {
                 counts.writes += 1;
-                match self.socket.write(&wanted) {
-                    Ok(written) => written,
+                match self.socket.write(&pieces[..wanted]) {
+                    Ok(taken) => written = taken,
                     Err(_) => {
                         self.die(Blame::Network);
                         return Written { segments: taken, more: false };
                     }
                 }
-            };
+            }
             counts.bytes += written as u64;
-            for segment in batch {
+            for segment in &batch[..offered] {
                 let Some(segment) = segment else {
                     taken += 1;
                     continue;
@@ -328,5 +331,5 @@ const WRITE_BYTES: usize = 256 << 10;
 const REPLIES_READING_MAX: usize = 64 << 10;
 /// Replies that may wait for a client in all: several of the largest histories.
 pub(super) const REPLIES_MAX: usize = 8 << 20;
-/// Pieces offered in one write; the kernel takes up to 1024.
-const PIECES_MAX: usize = 128;
+/// Pieces offered in one write. A client that keeps up gets one; one that was blocked, a few.
+const PIECES_MAX: usize = 32;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use shared::io::shutdown::Shutdown;
@@ -108,6 +108,7 @@ async fn run(start: Start) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut batch = Vec::new();
     loop {
+        let next_sweep = world.borrow().next_sweep();
         tokio::select! {
             biased;
             () = shutdown.triggered() => break,
@@ -116,16 +117,14 @@ async fn run(start: Start) {
                 if count == 0 {
                     break;
                 }
-                {
-                    let mut world = world.borrow_mut();
-                    for message in batch.drain(..) {
-                        world.handle_hub(message);
-                    }
-                    world.pump();
+                let mut world = world.borrow_mut();
+                for message in batch.drain(..) {
+                    world.handle_hub(message);
                 }
-                // However busy the hub is, connections get their turn.
-                tokio::task::yield_now().await;
+                world.pump();
             }
+            () = poll_fn(|cx| world.borrow_mut().poll_unswept(cx)) => {}
+            () = sleep_until(next_sweep), if next_sweep.is_some() => {}
             Ok(()) = namespaces.changed() => {
                 let told = namespaces.borrow_and_update().clone();
                 if let Some(told) = told {
@@ -139,6 +138,9 @@ async fn run(start: Start) {
                 break;
             }
         }
+        world.borrow_mut().sweep();
+        // However busy the hub and the rooms are, connections get their turn.
+        tokio::task::yield_now().await;
     }
     // Nobody new; those here are told, and given a moment to read it.
     let close = Close { code: 3001, reason: "shutdown".into(), blame: Blame::Us };
@@ -152,6 +154,12 @@ async fn run(start: Start) {
         }
     };
     let _ = tokio::time::timeout(GRACE, drained).await;
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at.into()).await;
+    }
 }
 
 /// Accepts until the shutdown, and owns the tasks of what it accepted until they end.

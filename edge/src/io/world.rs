@@ -1,16 +1,17 @@
 //! What one shard's thread owns: its machine, its connections, and how the two meet.
 //!
 //! Every entry point is synchronous and ends with [`World::pump`], which carries out all that follows
-//! from it, so that nothing is left half done when another task of the thread runs.
+//! from it, so that nothing is left half done when another task of the thread runs. Only what rooms
+//! have for their members is written in slices, by [`World::sweep`].
 //!
-//! Invariant: between two entry points no event, reply or fresh item waits, except behind a socket
-//! that would block.
+//! Invariant: between two entry points no event or reply waits, except behind a socket that would
+//! block; and while a room has something to write, a slice is due.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -82,6 +83,8 @@ pub(super) struct World {
     deadlines: BTreeSet<(Instant, ConnectionId)>,
     pub(super) touched: Vec<ConnectionId>,
     released: Vec<ConnectionId>,
+    /// Wakes whoever makes slices of sweeps.
+    sweeper: Option<Waker>,
     pub(super) scratch: BytesMut,
     output: Output,
 }
@@ -108,6 +111,7 @@ impl World {
             deadlines: BTreeSet::new(),
             touched: Vec::new(),
             released: Vec::new(),
+            sweeper: None,
             scratch: BytesMut::new(),
             output: Output::default(),
         }
@@ -263,16 +267,12 @@ impl World {
             while let Some(event) = self.shard.poll_event() {
                 self.handle_event(event);
             }
-            if let Some(room) = self.shard.poll_unswept() {
-                self.sweep(room, now);
-                continue;
-            }
             if let Some(id) = self.released.pop() {
                 self.handle_writable(id);
                 continue;
             }
             if self.touched.is_empty() {
-                return;
+                break;
             }
             let touched = std::mem::take(&mut self.touched);
             for id in touched {
@@ -284,6 +284,44 @@ impl World {
                     self.reschedule(id);
                 }
             }
+        }
+        if self.shard.is_unswept()
+            && let Some(sweeper) = self.sweeper.take()
+        {
+            sweeper.wake();
+        }
+    }
+
+    /// Ready when a slice of a sweep is due.
+    pub(super) fn poll_unswept(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if self.shard.is_unswept() {
+            return Poll::Ready(());
+        }
+        self.sweeper = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// When rooms that keep an interval between sweeps are due next.
+    pub(super) fn next_sweep(&self) -> Option<Instant> {
+        self.shard.next_deadline()
+    }
+
+    /// Makes a slice of sweeps.
+    pub(super) fn sweep(&mut self) {
+        let now = Instant::now();
+        let Self { shard, connections, .. } = self;
+        shard.handle_deadline(now);
+        let mut counts = WriteCounts::default();
+        let swept = shard.sweep(SLICE, now, &mut |id, accepted, segments| match connections
+            .get_mut(id.slot)
+            .and_then(Option::as_mut)
+        {
+            Some(connection) => connection.write_segments(accepted, segments, now, &mut counts),
+            None => crate::room::Written { segments: 0, more: false },
+        });
+        if swept {
+            self.count_writes(counts);
+            self.pump();
         }
     }
 
@@ -363,19 +401,6 @@ impl World {
         let mut counts = WriteCounts::default();
         shard.offer(id, &mut |accepted, segments| {
             connection.write_segments(accepted, segments, now, &mut counts)
-        });
-        self.count_writes(counts);
-    }
-
-    fn sweep(&mut self, room: usize, now: Instant) {
-        let Self { shard, connections, .. } = self;
-        let mut counts = WriteCounts::default();
-        shard.sweep(room, &mut |id, accepted, segments| match connections
-            .get_mut(id.slot)
-            .and_then(Option::as_mut)
-        {
-            Some(connection) => connection.write_segments(accepted, segments, now, &mut counts),
-            None => crate::room::Written { segments: 0, more: false },
         });
         self.count_writes(counts);
     }
@@ -526,6 +551,9 @@ pub(super) fn client_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
+/// Members that are written to in one slice of a sweep: about half a millisecond, after which the
+/// other tasks of the thread have their turn.
+const SLICE: usize = 128;
 /// Reads and writes of one connection in a row before others get their turn.
 const TURNS: usize = 8;
 /// How long an ended connection waits for the client to have read what was written.

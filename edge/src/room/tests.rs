@@ -163,9 +163,8 @@ fn who_comes_later_does_not_get_what_came_before() {
     let (_, late) = seated(&mut room, waiting(1, None, start), start);
     assert_eq!(late.position.offset, 3);
     room.handle_items(&items(4..=4, 1));
-    room.encode_fresh();
     let mut got: HashMap<usize, Vec<u64>> = HashMap::new();
-    room.sweep(&mut |id, segments| {
+    room.sweep(&mut ALL.clone(), start, &mut |id, segments| {
         let mut count = 0;
         for segment in segments {
             got.entry(id.slot).or_default().extend(read_back(&segment.bytes));
@@ -186,24 +185,78 @@ fn a_member_far_behind_loses_its_place_and_others_do_not() {
     let mut fast = 0;
     for offset in 2..=100 {
         room.handle_items(&items(offset..=offset, 40_000));
-        room.encode_fresh();
-        let swept = room.sweep(&mut |id, segments| {
+        let swept = room.sweep(&mut ALL.clone(), start, &mut |id, segments| {
             let segments = if id.slot == 0 { 0 } else { segments.count() };
             fast += segments;
             Written { segments, more: true }
         });
         lost.extend(swept.lost);
-        assert!(room.streams[0].bytes <= STREAM_BYTES_MAX);
+        assert!(room.streams[0].bytes() <= STREAM_BYTES_MAX);
     }
     assert_eq!(lost, [id(0)]);
     assert_eq!(fast, 99);
     assert_eq!(room.members(), 1);
 }
 
+/// Slices in which everybody has a turn.
+const ALL: usize = usize::MAX;
+
+#[test]
+fn a_sweep_in_slices_reaches_everyone_once() {
+    let start = now();
+    let mut room = open(1..=1);
+    for slot in 0..5 {
+        seated(&mut room, waiting(slot, None, start), start);
+    }
+    let mut got: Vec<(usize, u64)> = Vec::new();
+    let slice = |room: &mut Room, got: &mut Vec<(usize, u64)>| {
+        let swept = room.sweep(&mut 2, start, &mut |id, segments| {
+            let before = got.len();
+            for segment in segments {
+                got.extend(read_back(&segment.bytes).into_iter().map(|offset| (id.slot, offset)));
+            }
+            Written { segments: got.len() - before, more: true }
+        });
+        swept.done
+    };
+    room.handle_items(&items(2..=2, 1));
+    assert!(!slice(&mut room, &mut got));
+    // What comes meanwhile waits for the next sweep, whoever comes meanwhile for what is next.
+    room.handle_items(&items(3..=3, 1));
+    assert!(!slice(&mut room, &mut got));
+    seated(&mut room, waiting(5, None, start), start);
+    assert!(!slice(&mut room, &mut got), "3 was encoded for those who were here");
+    while !slice(&mut room, &mut got) {}
+    got.sort_unstable();
+    let expected: Vec<(usize, u64)> = (0..5).flat_map(|slot| [(slot, 2), (slot, 3)]).collect();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn an_interval_lies_between_the_beginnings_of_sweeps() {
+    let start = now();
+    let mut room = open(1..=1);
+    room.set_sweep_interval(Duration::from_millis(100));
+    for slot in 0..2 {
+        seated(&mut room, waiting(slot, None, start), start);
+    }
+    let mut all = |id: ConnectionId, segments: &mut dyn Iterator<Item = &Segment>| {
+        let _ = id;
+        Written { segments: segments.count(), more: true }
+    };
+    room.handle_items(&items(2..=2, 1));
+    assert_eq!(room.sweep_at(start), None);
+    assert!(!room.sweep(&mut 1, start, &mut all).done);
+    assert_eq!(room.sweep_at(start), None, "what has begun goes on");
+    assert!(room.sweep(&mut 1, start, &mut all).done);
+    let next = start + Duration::from_millis(100);
+    assert_eq!((room.sweep_at(start), room.sweep_at(next)), (Some(next), None));
+}
+
 proptest! {
     /// However little each member takes at a time, it gets every message once and in order.
     #[test]
-    fn cursors_lose_nothing(steps in proptest::collection::vec((0u8..6, 0usize..4), 1..150)) {
+    fn cursors_lose_nothing(steps in proptest::collection::vec((0u8..7, 0usize..4), 1..150)) {
         let start = now();
         let mut room = open(1..=1);
         let mut top = 1;
@@ -231,7 +284,6 @@ proptest! {
                     }
                 }
                 _ => {
-                    room.encode_fresh();
                     let mut write = |id: ConnectionId, segments: &mut dyn Iterator<Item = &Segment>| {
                         let mut count = 0;
                         for segment in segments.take((id.slot + n) % 3) {
@@ -240,8 +292,8 @@ proptest! {
                         }
                         Written { segments: count, more: true }
                     };
-                    if what == 4 {
-                        let swept = room.sweep(&mut write);
+                    if what < 6 {
+                        let swept = room.sweep(&mut n.clone(), start, &mut write);
                         prop_assert!(swept.lost.is_empty());
                     } else if let Some(seat) = seats.get(&n) {
                         prop_assert!(room.offer(*seat, &mut write).is_some());
@@ -254,15 +306,17 @@ proptest! {
                 prop_assert_eq!(&got[slot], &expected);
             }
         }
-        room.encode_fresh();
-        room.sweep(&mut |id, segments| {
-            let mut count = 0;
-            for segment in segments {
-                got.entry(id.slot).or_default().extend(read_back(&segment.bytes));
-                count += 1;
-            }
-            Written { segments: count, more: true }
-        });
+        // The first may finish one that is under way.
+        for _ in 0..2 {
+            room.sweep(&mut ALL.clone(), start, &mut |id, segments| {
+                let mut count = 0;
+                for segment in segments {
+                    got.entry(id.slot).or_default().extend(read_back(&segment.bytes));
+                    count += 1;
+                }
+                Written { segments: count, more: true }
+            });
+        }
         for slot in seats.keys() {
             let expected: Vec<u64> = (joined_at[slot] + 1..=top).collect();
             prop_assert_eq!(&got[slot], &expected);

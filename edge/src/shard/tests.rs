@@ -90,19 +90,41 @@ fn events(shard: &mut Shard) -> Vec<String> {
 /// Sweeps everything, every socket taking all it is offered; bytes by connection slot.
 fn sweep(shard: &mut Shard) -> Vec<(usize, usize)> {
     let mut written = Vec::new();
-    while let Some(room) = shard.poll_unswept() {
-        shard.sweep(room, &mut |id, accepted, segments| {
-            let mut count = 0;
-            for segment in segments {
-                count += 1;
-                if crate::room::accepts(accepted, segment) {
-                    written.push((id.slot, segment.messages as usize));
-                }
-            }
-            Written { segments: count, more: true }
-        });
-    }
+    while slice(shard, usize::MAX, &mut written) {}
     written
+}
+
+/// Makes a slice of sweeps, every socket taking all it is offered.
+fn slice(shard: &mut Shard, size: usize, written: &mut Vec<(usize, usize)>) -> bool {
+    shard.sweep(size, now(), &mut |id, accepted, segments| {
+        let mut count = 0;
+        for segment in segments {
+            count += 1;
+            if crate::room::accepts(accepted, segment) {
+                written.push((id.slot, segment.messages as usize));
+            }
+        }
+        Written { segments: count, more: true }
+    })
+}
+
+#[test]
+fn rooms_take_turns() {
+    let start = now();
+    let mut shard = Shard::default();
+    for (ask, name) in [(1, "live:1"), (2, "live:1"), (3, "live:1"), (4, "live:2")] {
+        let id = shard.connect();
+        shard.handle_ask(id, subscribe(ask, name, None), start);
+    }
+    for name in ["live:1", "live:2"] {
+        open(&mut shard, name, 0, start);
+        tell(&mut shard, name, items([message(1, 0)]), start);
+    }
+    let mut written = Vec::new();
+    while slice(&mut shard, 2, &mut written) {}
+    let slots: Vec<usize> = written.into_iter().map(|(slot, _)| slot).collect();
+    assert_eq!(slots, [0, 1, 3, 2], "the small room before the rest of the large one");
+    assert!(!shard.is_unswept());
 }
 
 #[test]
