@@ -97,7 +97,7 @@ struct Pull {
     timer: Option<Instant>,
     /// When the hole was noticed, in time in which something was heard.
     hole_since: Option<Duration>,
-    /// A stream brings messages in order: nothing of it is asked for until then.
+    /// A stream has just brought what came next: nothing is asked for until then.
     patient_until: Option<Instant>,
 }
 
@@ -208,9 +208,6 @@ impl Receiver {
         now: Instant,
     ) -> bool {
         let Some(pull) = self.pulls.get_mut(&id) else { return false };
-        if by_stream {
-            pull.patient_until = Some(now + PATIENCE);
-        }
         if pull.cursor.is_some_and(|cursor| cursor.epoch != epoch) {
             return false; // of another life
         }
@@ -223,8 +220,13 @@ impl Receiver {
         }
         let weight = message.weight();
         let is_next = pull.cursor.is_some_and(|cursor| offset == cursor.next);
-        pull.rise(offset, offset, now + REORDER);
-        if !is_next && (pull.early.len() >= EARLY_MAX || self.held + weight > HELD_BYTES_MAX) {
+        if by_stream && is_next {
+            pull.patient_until = Some(now + PATIENCE);
+        }
+        let is_kept = is_next
+            || pull.early.len() < EARLY_MAX && self.held.saturating_add(weight) <= HELD_BYTES_MAX;
+        pull.rise(offset, if is_kept { offset } else { offset + 1 }, now + REORDER);
+        if !is_kept {
             self.counts.dropped += 1;
             self.advance(id, now);
             return false;
@@ -268,11 +270,6 @@ impl Receiver {
             let Some(pull) = self.pulls.get_mut(&id) else { continue };
             pull.timer = None;
             let Some(cursor) = pull.cursor else { continue };
-            if let Some(until) = pull.patient_until.filter(|until| *until > now) {
-                pull.holes.iter_mut().for_each(|hole| hole.ask_at = hole.ask_at.max(until));
-                self.look(id);
-                continue;
-            }
             let since = *pull.hole_since.get_or_insert(audible);
             // An urgent message does not wait as long behind a hole as others.
             let is_urgent = pull.early.values().any(|(m, _)| m.content.class == Class::Urgent);
@@ -282,6 +279,11 @@ impl Receiver {
                 tracing::warn!(pull = id, from = cursor.next, next, "given up");
                 pull.gone_before = next;
                 self.advance(id, now);
+                continue;
+            }
+            if let Some(until) = pull.patient_until.filter(|until| *until > now) {
+                pull.holes.iter_mut().for_each(|hole| hole.ask_at = hole.ask_at.max(until));
+                self.look(id);
                 continue;
             }
             let [fresh, again_asked] = pull.ask(cursor.next, again, now);
@@ -484,3 +486,6 @@ pub const HELD_BYTES_MAX: usize = 64 << 20;
 const HOLES_MAX: usize = 128;
 /// Messages asked for at once: at a round trip of 40 ms, 6,400 a second of each pull.
 const ASKED_MAX: u64 = 256;
+
+#[cfg(test)]
+mod tests;
