@@ -19,5 +19,6 @@ pub mod token;
 pub mod upgrade;
 pub mod upstreams;
 pub mod websocket;
+pub mod wheel;
 
 pub use io::{RunError, launch, run};

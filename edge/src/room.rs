@@ -36,11 +36,6 @@ pub struct ConnectionId {
     pub serial: u64,
 }
 
-impl ConnectionId {
-    /// Comes before every connection's.
-    pub const FIRST: Self = Self { slot: 0, serial: 0 };
-}
-
 /// Where a member of a room is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {

@@ -16,6 +16,7 @@ use crate::protocol::Protocol;
 use crate::room::{ConnectionId, Segment, Written, accepts};
 use crate::session::{Blame, Close};
 use crate::websocket::{self, Decoder};
+use crate::wheel::Tick;
 
 /// How far a connection has come.
 #[derive(Debug)]
@@ -65,8 +66,8 @@ pub(super) struct Connection {
     /// Who made it end, once that is known.
     pub(super) ended: Option<Blame>,
     pub(super) waker: Option<Waker>,
-    /// When the shard must look at it again, as registered.
-    pub(super) deadline: Option<Instant>,
+    /// When it is looked at again, at the latest when its next deadline is due.
+    pub(super) looked_at: Option<Tick>,
     /// When it was accepted: the deadlines of TLS, HTTP head and login all count from here.
     pub(super) accepted_at: Instant,
     /// The socket failed or all is over.
@@ -99,7 +100,7 @@ impl Connection {
             asks,
             ended: None,
             waker: None,
-            deadline: None,
+            looked_at: None,
             accepted_at,
             dead: false,
         }

@@ -7,7 +7,6 @@
 //! Invariant: between two entry points no event or reply waits, except behind a socket that would
 //! block; and while a room has something to write, a slice is due.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +33,7 @@ use crate::protocol::{Protocol, Setups};
 use crate::room::ConnectionId;
 use crate::session::{Ask, Blame, Close, Context, Output};
 use crate::shard::{Event, Shard, ToHub};
+use crate::wheel::Wheel;
 
 /// What a listener's clients speak first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(super) struct World {
     pub(super) door: Arc<Door>,
     to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
     counters: Arc<Counters>,
-    deadlines: BTreeSet<(Instant, ConnectionId)>,
+    wheel: Wheel<ConnectionId>,
     pub(super) touched: Vec<ConnectionId>,
     released: Vec<ConnectionId>,
     /// Wakes whoever makes slices of sweeps.
@@ -108,7 +108,7 @@ impl World {
             door,
             to_hub,
             counters,
-            deadlines: BTreeSet::new(),
+            wheel: Wheel::new(Instant::now()),
             touched: Vec::new(),
             released: Vec::new(),
             sweeper: None,
@@ -238,11 +238,9 @@ impl World {
     pub(super) fn handle_tick(&mut self) {
         let now = Instant::now();
         self.shard.handle_tick(now);
-        // All that are due are taken out first, so that each gets one turn a tick whatever it does.
-        let later = self.deadlines.split_off(&(now, ConnectionId::FIRST));
-        for (_, id) in std::mem::replace(&mut self.deadlines, later) {
-            if let Some(connection) = self.connection(id) {
-                connection.deadline = None;
+        for (tick, id) in self.wheel.turn(now) {
+            if let Some(connection) = self.connection(id).filter(|c| c.looked_at == Some(tick)) {
+                connection.looked_at = None;
                 self.handle_deadline(id, now);
                 self.reschedule(id);
             }
@@ -481,9 +479,6 @@ impl World {
     pub(super) fn remove(&mut self, id: ConnectionId) {
         let Some(slot) = self.connections.get_mut(id.slot) else { return };
         let Some(connection) = slot.take_if(|connection| connection.id == id) else { return };
-        if let Some(at) = connection.deadline {
-            self.deadlines.remove(&(at, id));
-        }
         self.door.leave(connection.counted);
         self.count_end(connection.ended.unwrap_or(Blame::Network));
         self.shard.disconnect(id);
@@ -507,15 +502,10 @@ impl World {
         };
         let stalled = connection.stalled_since().filter(|_| !connection.dead).map(|at| at + stall);
         let at = own.into_iter().chain(stalled).min();
-        if connection.deadline == at {
-            return;
-        }
-        if let Some(old) = connection.deadline {
-            self.deadlines.remove(&(old, id));
-        }
-        connection.deadline = at;
-        if let Some(at) = at {
-            self.deadlines.insert((at, id));
+        let Some(tick) = at.map(|at| self.wheel.tick(at)) else { return };
+        if connection.looked_at.is_none_or(|planned| planned > tick) {
+            connection.looked_at = Some(tick);
+            self.wheel.insert(tick, id);
         }
     }
 
