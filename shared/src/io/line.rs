@@ -161,7 +161,10 @@ pub fn answering(
     settings: Settings,
 ) -> Result<Endpoint, LineError> {
     let mut config = nodes.quic_server(accepts)?;
-    config.transport_config(Arc::new(transport(settings)));
+    let mut transport = transport(settings);
+    // Only whoever answers sends frames.
+    transport.max_concurrent_uni_streams(VarInt::from_u32(0));
+    config.transport_config(Arc::new(transport));
     config.migration(false);
     let endpoint =
         Endpoint::server(config, address).map_err(|source| LineError::Bind { address, source })?;
@@ -179,7 +182,10 @@ pub fn calling(
     let mut endpoint =
         Endpoint::client(address).map_err(|source| LineError::Bind { address, source })?;
     let mut config = nodes.quic_client(&[expects])?;
-    config.transport_config(Arc::new(transport(settings)));
+    let mut transport = transport(settings);
+    // Only whoever calls asks.
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
+    config.transport_config(Arc::new(transport));
     endpoint.set_default_client_config(config);
     Ok(endpoint)
 }

@@ -149,7 +149,7 @@ impl Sender {
         loop {
             tokio::select! {
                 ended = self.end.wait() => ended?,
-                Some(answered) = lines.recv() => self.end.take(answered, welcome.clone()).await,
+                Some(answered) = lines.recv() => self.end.take(answered, welcome.clone()),
                 Some(n) = due.recv() => self.waiting.push(n),
             }
             while let Ok(n) = due.try_recv() {

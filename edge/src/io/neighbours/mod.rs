@@ -73,10 +73,11 @@ pub(super) async fn serve(hall: Hall, endpoint: Endpoint, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.triggered() => break,
             Some(incoming) = endpoint.accept() => {
+                let Some(handshake) = switchboard.admit(incoming) else { continue };
                 let (switchboard, seats, hall) =
                     (Arc::clone(&switchboard), seats.clone(), hall.clone());
                 tasks.spawn(async move {
-                    let Some(NewTrunk { edge, lines }) = switchboard.take(incoming).await else {
+                    let Some(NewTrunk { edge, lines }) = switchboard.take(handshake).await else {
                         return;
                     };
                     match seats.take() {

@@ -119,8 +119,11 @@ impl Session {
                     break tracing::warn!(edge = &*self.edge, error, "the session ended");
                 },
                 line = arrivals.recv() => match line {
-                    Some(line) => self.take(line).await,
-                    None => break tracing::info!(edge = &*self.edge, "another session instead"),
+                    Some(line) => self.take(line),
+                    None => {
+                        tracing::warn!(edge = &*self.edge, "another process or generation of it");
+                        break self.end.close_replaced();
+                    }
                 },
                 message = told.recv() => {
                     let Some(message) = message else { break };
@@ -149,10 +152,10 @@ impl Session {
         self.end.close("the session ends");
     }
 
-    async fn take(&mut self, answered: Answered) {
+    fn take(&mut self, answered: Answered) {
         let requests = Arc::clone(&self.requests);
         self.lines.spawn(requests.serve(answered.connection.clone()));
-        self.end.take(answered, self.welcome.clone()).await;
+        self.end.take(answered, self.welcome.clone());
     }
 
     fn handle_control(&mut self, kind: up::Kind) {

@@ -44,10 +44,11 @@ pub async fn serve(
         tokio::select! {
             () = shutdown.triggered() => break,
             Some(incoming) = endpoint.accept() => {
+                let Some(handshake) = switchboard.admit(incoming) else { continue };
                 let (switchboard, addresses) = (Arc::clone(&switchboard), Arc::clone(&addresses));
                 let (origin, nodes, leaving) = (origin.clone(), nodes.clone(), leaving.clone());
                 tasks.spawn(async move {
-                    let Some(NewTrunk { edge, lines }) = switchboard.take(incoming).await else {
+                    let Some(NewTrunk { edge, lines }) = switchboard.take(handshake).await else {
                         return;
                     };
                     Session::new(origin, nodes, edge, &addresses).run(lines, leaving).await;

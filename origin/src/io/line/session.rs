@@ -123,7 +123,7 @@ impl Session {
         let origin = self.origin.clone();
         origin.edge_line_opened(&edge, session);
         let _closed = Closed { origin: &origin, edge: &edge, session };
-        self.take(first).await;
+        self.take(first);
         let mut commands = origin.commands(&edge);
         let mut commands_noted = commands.cursor();
         let (to_load, opens) = mpsc::unbounded_channel();
@@ -139,8 +139,11 @@ impl Session {
                     break self.say_ended(ended);
                 },
                 line = arrivals.recv() => match line {
-                    Some(line) => self.take(line).await,
-                    None => break tracing::info!(edge = &*edge, "another session takes its place"),
+                    Some(line) => self.take(line),
+                    None => {
+                        tracing::warn!(edge = &*edge, "another process or generation of the edge");
+                        break self.end.close_replaced();
+                    }
                 },
                 Some(order) = orders.recv() => {
                     self.handle(order);
@@ -190,10 +193,10 @@ impl Session {
         tracing::warn!(edge = &*self.edge, error = &ended as &dyn Error, "the session ended");
     }
 
-    async fn take(&mut self, answered: Answered) {
+    fn take(&mut self, answered: Answered) {
         let requests = Arc::clone(&self.requests);
         self.lines.spawn(requests.serve(answered.connection.clone()));
-        self.end.take(answered, self.welcome.clone()).await;
+        self.end.take(answered, self.welcome.clone());
     }
 
     fn handle_control(

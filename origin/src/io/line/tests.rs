@@ -4,18 +4,21 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use prost::Message as _;
 use quinn::VarInt;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 use shared::channel::ChannelName;
-use shared::io::line::Settings;
-use shared::io::tls::{NodeFiles, Role};
+use shared::io::line::{LineError, Settings};
+use shared::io::tls::{NodeFiles, Role, SERVER_NAME};
 use shared::io::trunk::{CallingEnd, News, Place};
 use shared::line::receiver::Event;
+use shared::wire::PROTOCOL_VERSION;
 use shared::wire::control::{
-    Command, Disconnect, OpenPull, OpenPulls, Publish as Ask, Request, command, down, request, up,
+    Command, Disconnect, Hello, OpenPull, OpenPulls, Publish as Ask, Request, Up, command, down,
+    request, up,
 };
 
 use super::*;
@@ -31,6 +34,9 @@ struct Fixture {
     edge: Nodes,
     address: SocketAddr,
     shutdown: Shutdown,
+    /// Tells edges where to go without ending.
+    leave: watch::Sender<Option<LineEnd>>,
+    _sessions: JoinSet<()>,
 }
 
 impl Fixture {
@@ -50,7 +56,34 @@ impl Fixture {
         let told = Told { addresses: Vec::new(), successor };
         let serving = serve(origin, nodes.clone(), endpoint, told, shutdown.clone());
         tokio::spawn(serving);
-        Self { temporary, nodes, edge, address, shutdown }
+        let (leave, _) = watch::channel(None);
+        let _sessions = JoinSet::new();
+        Self { temporary, nodes, edge, address, shutdown, leave, _sessions }
+    }
+
+    /// An origin that can send its edges away and lives on.
+    fn that_lives_on(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Self {
+        let temporary = Temporary::open(|_| {});
+        let name = format!("origin.{name}.linecast");
+        let nodes = Nodes::load(&node(&temporary.folder, ca, &name)).unwrap();
+        let edge = Nodes::load(&node(&temporary.folder, ca, "edge.bj.linecast")).unwrap();
+        let endpoint = line::answering(any(), &nodes, &[Role::Edge], Settings::default()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let (leave, leaving) = watch::channel(None);
+        let (origin, of) = (temporary.origin.clone(), nodes.clone());
+        let mut _sessions = JoinSet::new();
+        _sessions.spawn(async move {
+            let switchboard = Switchboard::new(1);
+            let mut sessions = JoinSet::new();
+            while let Some(incoming) = endpoint.accept().await {
+                let handshake = switchboard.admit(incoming).unwrap();
+                if let Some(NewTrunk { edge, lines }) = switchboard.take(handshake).await {
+                    let session = Session::new(origin.clone(), of.clone(), edge, &[]);
+                    sessions.spawn(session.run(lines, leaving.clone()));
+                }
+            }
+        });
+        Self { temporary, nodes, edge, address, shutdown: Shutdown::new(), leave, _sessions }
     }
 
     /// An edge's process with a trunk of `lines` lines that stands.
@@ -129,6 +162,15 @@ async fn until<T>(end: &mut CallingEnd, mut find: impl FnMut(News) -> Option<T>)
         }
     };
     tokio::time::timeout(PATIENCE, found).await.expect("the news does not come")
+}
+
+/// Who welcomes the trunk next.
+async fn welcomed(end: &mut CallingEnd) -> String {
+    until(end, |news| match news {
+        News::Up(welcome) => Some(welcome.node),
+        _ => None,
+    })
+    .await
 }
 
 /// The code of the next command.
@@ -220,7 +262,9 @@ async fn another_process_of_an_edge_replaces_the_first() {
     let first = fixture.call(7, 1).await;
     let connection = first.connections().remove(0);
     let mut second = fixture.call(8, 1).await;
-    tokio::time::timeout(PATIENCE, connection.closed()).await.expect("the old line stays open");
+    let closed = connection.closed();
+    let closed = tokio::time::timeout(PATIENCE, closed).await.expect("the old line stays open");
+    assert_eq!(LineError::from(closed).close_code(), Some(line::CLOSE_REPLACED));
     second.send(up::Kind::Open(OpenPulls { pulls: vec![open(1, "a")] }));
     opened(&mut second, 1).await;
 }
@@ -257,12 +301,7 @@ async fn edges_move_to_a_successor_before_they_leave() {
     assert_eq!(end.with(), Some("one"));
     let old = end.connections().remove(0);
     first.shutdown.trigger();
-    let welcome = until(&mut end, |news| match news {
-        News::Up(welcome) => Some(welcome),
-        _ => None,
-    })
-    .await;
-    assert_eq!(welcome.node, "two");
+    assert_eq!(welcomed(&mut end).await, "two");
     // The edge left it, not the other way round.
     let closed = old.closed().await;
     assert!(matches!(closed, quinn::ConnectionError::LocallyClosed), "{closed}");
@@ -270,4 +309,55 @@ async fn edges_move_to_a_successor_before_they_leave() {
     opened(&mut end, 1).await;
     second.publish("a").await;
     assert_eq!(message(&mut end, 1).await, 1);
+}
+
+#[tokio::test]
+async fn edges_return_to_an_origin_that_they_left_and_that_lives_on() {
+    let ca = authority();
+    let first = Fixture::that_lives_on(&ca, "one");
+    let second = Fixture::that_lives_on(&ca, "two");
+    let mut end = first.call(7, 2).await;
+    for (pull, (at, to)) in
+        [(&first, &second), (&second, &first), (&first, &second)].iter().enumerate()
+    {
+        let pull = pull as u64 + 1;
+        end.send(up::Kind::Open(OpenPulls { pulls: vec![open(pull, "a")] }));
+        opened(&mut end, pull).await;
+        at.leave.send_replace(Some(LineEnd::of(to.address)));
+        let name = to.nodes.name().name;
+        assert_eq!(welcomed(&mut end).await, name);
+    }
+    end.send(up::Kind::Open(OpenPulls { pulls: vec![open(9, "a")] }));
+    opened(&mut end, 9).await;
+    second.publish("a").await;
+    assert_eq!(message(&mut end, 9).await, 1);
+}
+
+#[tokio::test]
+async fn a_line_that_takes_nothing_holds_up_no_other() {
+    let fixture = Fixture::new();
+    let hello = |line| Hello {
+        protocol: PROTOCOL_VERSION,
+        node: "bj".into(),
+        session: 7,
+        line,
+        ..Hello::default()
+    };
+    let mut deaf = fixture.edge.quic_client(&[Role::Origin]).unwrap();
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(VarInt::from_u32(0));
+    deaf.transport_config(Arc::new(transport));
+    let endpoint = quinn::Endpoint::client(any()).unwrap();
+    let connecting = endpoint.connect_with(deaf, fixture.address, SERVER_NAME).unwrap();
+    let connection = connecting.await.unwrap();
+    let (mut up, _down) = connection.open_bi().await.unwrap();
+    let bytes = Up { kind: Some(up::Kind::Hello(hello(0))), number: 0 }.encode_to_vec();
+    up.write_all(&(bytes.len() as u32).to_be_bytes()).await.unwrap();
+    up.write_all(&bytes).await.unwrap();
+    // A beat: its session has taken it.
+    let beat = connection.read_datagram();
+    tokio::time::timeout(PATIENCE, beat).await.expect("the session waits for it").unwrap();
+    let endpoint = line::calling(any(), &fixture.edge, Role::Origin, Settings::default()).unwrap();
+    let call = line::call(&endpoint, fixture.address, hello(1)).await.expect("a welcome");
+    assert_eq!(call.welcome.node, "one");
 }

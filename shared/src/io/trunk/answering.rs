@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::Connection;
+use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
 use super::{Connected, EVENTS_MAX, Heard, TRUNK_LINGER, Tagged};
-use crate::io::line::Answered;
+use crate::io::line::{self, Answered};
 use crate::io::tls::Nodes;
 use crate::line::pool::Switch;
 use crate::line::{Answerer, LineEnd, LineId, TrunkAction, TrunkError};
 use crate::message::{Epoch, Message};
 use crate::wire::control::{Down, Welcome, down, up};
+use crate::wire::datagram::LINES_MAX;
 
 /// The answering end of a trunk, with its connections.
 pub struct AnsweringEnd {
@@ -48,14 +50,12 @@ impl AnsweringEnd {
     }
 
     /// Takes a line of this trunk and welcomes it. A line of the same number before it is closed.
-    pub async fn take(&mut self, answered: Answered, welcome: Welcome) {
-        let Answered { connection, hello, up, mut down, .. } = answered;
+    pub fn take(&mut self, answered: Answered, welcome: Welcome) {
+        let Answered { connection, hello, up, down, .. } = answered;
         let line = LineId(hello.line);
         self.drop_line(line, "replaced");
-        // The first message of a stream: it waits for nobody.
-        let welcome = Down { kind: Some(down::Kind::Welcome(welcome)), number: 0 };
-        if let Err(error) = down.send(&welcome).await {
-            return tracing::info!(error = &error as &dyn Error, "a line ended early");
+        if self.lines.len() >= LINES_MAX || hello.line >= LINE_NUMBERS_MAX {
+            return connection.close(line::CLOSE_REFUSED, b"too many lines");
         }
         self.attempt_next += 1;
         let id = (line, self.attempt_next);
@@ -71,6 +71,9 @@ impl AnsweringEnd {
         );
         let connected =
             Connected::start(id, connection, (down, up), &self.nodes, &self.events, |heard| heard);
+        // Before all else, and written by the line's own task: whoever does not read it holds up
+        // nobody else.
+        connected.send_control(0, Arc::new(down::Kind::Welcome(welcome)));
         self.lines.insert(line, connected);
         self.lost_at = None;
         self.answerer.handle_opened(line, ends, datagram_max, Instant::now());
@@ -135,9 +138,9 @@ impl AnsweringEnd {
 
     /// Sends a control message on every line, outside of the order.
     pub fn tell_all(&self, message: down::Kind) {
-        let message = std::sync::Arc::new(message);
+        let message = Arc::new(message);
         for line in self.lines.values() {
-            line.send_control(0, std::sync::Arc::clone(&message));
+            line.send_control(0, Arc::clone(&message));
         }
     }
 
@@ -202,8 +205,17 @@ impl AnsweringEnd {
 
     /// Closes all lines.
     pub fn close(&mut self, reason: &str) {
+        self.close_with(line::CLOSE_DONE, reason);
+    }
+
+    /// Closes all lines because another process of the edge has opened its own.
+    pub fn close_replaced(&mut self) {
+        self.close_with(line::CLOSE_REPLACED, "another session takes its place");
+    }
+
+    fn close_with(&mut self, code: VarInt, reason: &str) {
         for (_, line) in std::mem::take(&mut self.lines) {
-            line.close(reason);
+            line.connection.close(code, reason.as_bytes());
         }
     }
 
@@ -280,6 +292,9 @@ pub enum TrunkEnd {
     Away,
 }
 
+/// Numbers that lines have at most, of which a little is kept each: an edge gives new ones when it
+/// hears of new addresses.
+const LINE_NUMBERS_MAX: u32 = 1 << 16;
 /// How often it is looked whether a line takes more again.
 const PRESSED_POLL: Duration = Duration::from_millis(2);
 /// Streams of earlier messages under way: at 256 KiB each, 8 MiB.

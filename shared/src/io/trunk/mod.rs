@@ -13,7 +13,7 @@ mod switchboard;
 pub use answering::{AnsweringEnd, TrunkEnd};
 pub use calling::{CallingEnd, News, Place};
 pub use requests::Requests;
-pub use switchboard::{NewTrunk, Switchboard};
+pub use switchboard::{Handshake, NewTrunk, Switchboard};
 
 use std::error::Error;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl<Out: Numbered> Connected<Out> {
         let teller = Teller { line, attempt, events: events.clone(), tell };
         let (control, control_in) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(write_control(sender, control_in));
+        tasks.spawn(write_control(connection.clone(), sender, control_in));
         tasks.spawn(read_control(receiver, teller.clone()));
         tasks.spawn(read_datagrams(connection.clone(), teller.clone()));
         tasks.spawn(accept_streams(connection.clone(), teller.clone()));
@@ -164,15 +164,21 @@ impl<Kind, Event> Teller<Kind, Event> {
     }
 }
 
+/// Writes control messages. A peer that takes none loses the line: what it had not taken goes by
+/// others.
 async fn write_control<Out: Numbered>(
+    connection: Connection,
     mut sender: Sender<Out>,
     mut messages: mpsc::UnboundedReceiver<(u64, Arc<Out::Kind>)>,
 ) {
     while let Some((number, message)) = messages.recv().await {
         let message = Out::put(Arc::unwrap_or_clone(message), number);
-        if let Err(error) = sender.send(&message).await {
+        let sent = tokio::time::timeout(CONTROL_WITHIN, sender.send(&message)).await;
+        if let Err(error) = sent.unwrap_or(Err(LineError::TimedOut(CONTROL_WITHIN))) {
             tracing::debug!(error = &error as &dyn Error, "cannot write to the control stream");
-            return; // the reader tells the owner
+            // The readers tell the owner.
+            connection.close(line::CLOSE_PROTOCOL, b"control messages are not taken");
+            return;
         }
     }
 }
@@ -254,6 +260,8 @@ async fn read_frames<Kind, Event>(mut stream: FrameReceiver, to: Teller<Kind, Ev
 
 /// Datagrams are made no longer: what every path of the Internet carries with its headers.
 const DATAGRAM_BYTES_MAX: usize = 1200;
+/// How long a control message may wait for the peer to take those before it.
+const CONTROL_WITHIN: Duration = Duration::from_secs(5);
 /// A line whose buffer has less room takes nothing new.
 const SPACE_MIN: usize = 64 << 10;
 /// Datagrams that are told at once.
