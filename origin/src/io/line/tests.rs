@@ -361,3 +361,25 @@ async fn a_line_that_takes_nothing_holds_up_no_other() {
     let call = line::call(&endpoint, fixture.address, hello(1)).await.expect("a welcome");
     assert_eq!(call.welcome.node, "one");
 }
+
+#[tokio::test]
+async fn an_address_proves_itself_where_many_handshakes_are_under_way() {
+    let fixture = Fixture::new();
+    let answering =
+        line::answering(any(), &fixture.nodes, &[Role::Edge], Settings::default()).unwrap();
+    let address = answering.local_addr().unwrap();
+    let calling = line::calling(any(), &fixture.edge, Role::Origin, Settings::default()).unwrap();
+    let switchboard = Switchboard::new(1);
+    let (mut under_way, mut calls, mut sent_back) = (Vec::new(), Vec::new(), 0);
+    while under_way.len() < 70 {
+        if calls.len() < 70 {
+            calls.push(calling.connect(address, SERVER_NAME).unwrap());
+        }
+        let incoming = tokio::time::timeout(PATIENCE, answering.accept()).await.expect("a call");
+        match switchboard.admit(incoming.unwrap()) {
+            Some(handshake) => under_way.push(handshake),
+            None => sent_back += 1,
+        }
+    }
+    assert_eq!(sent_back, 6, "those above 64, once");
+}
