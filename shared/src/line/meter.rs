@@ -83,8 +83,8 @@ impl Meter {
         }
     }
 
-    /// Datagram `seq` arrived. Answers whether it had not arrived before.
-    pub fn handle_datagram(&mut self, seq: u64, now: Instant) -> bool {
+    /// Datagram `seq` arrived. One that was counted as lost by then stays so.
+    pub fn handle_datagram(&mut self, seq: u64, now: Instant) {
         self.heard_at = now;
         if seq > self.highest {
             self.skip_to(seq - 1, now + REORDER);
@@ -92,12 +92,11 @@ impl Meter {
         } else {
             match self.missing.binary_search_by_key(&seq, |(missing, _)| *missing) {
                 Ok(index) => drop(self.missing.remove(index)),
-                Err(_) => return false,
+                Err(_) => return,
             }
         }
         self.counts.received += 1;
         self.learn(false, now);
-        true
     }
 
     /// Something other than a datagram arrived: a sign of life.

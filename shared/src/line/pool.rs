@@ -65,8 +65,11 @@ struct Line {
     note: LineNote,
     /// Its last beat: when it was sent, by its clock, and when it was heard.
     echo: Option<(u64, Instant)>,
-    /// The first beat of ours that was sent on it.
+    /// The first beat of ours that was sent on it, and the first of the other end's heard on it.
     first_beat: u64,
+    first_heard: Option<u64>,
+    /// What was last told of the direction towards here.
+    told: Verdict,
     draining: bool,
     full: bool,
     tier: Tier,
@@ -134,8 +137,9 @@ pub struct Pool {
     better: Option<(LineId, Instant)>,
     switched: Option<Switch>,
     started: Instant,
-    /// Our last beat, when the next is due, and until when beats come quickly.
+    /// Our last beat, when it was sent, when the next is due, and until when beats come quickly.
     beat: u64,
+    beaten_at: Instant,
     beat_at: Instant,
     live_until: Instant,
     live_at: Instant,
@@ -165,6 +169,7 @@ impl Pool {
             switched: None,
             started: now,
             beat: 0,
+            beaten_at: now,
             beat_at: now,
             live_until: now,
             live_at: now,
@@ -190,6 +195,8 @@ impl Pool {
             note: LineNote { line: id.0, ..LineNote::default() },
             echo: None,
             first_beat: self.beat + 1,
+            first_heard: None,
+            told: Verdict::Good,
             draining: false,
             full: false,
             tier: Tier::Held,
@@ -227,16 +234,14 @@ impl Pool {
         }
     }
 
-    /// A datagram arrived. Answers whether it had not arrived before.
-    pub fn handle_datagram(&mut self, id: LineId, seq: u64, bytes: usize, now: Instant) -> bool {
-        let Some(line) = self.lines.get_mut(&id) else { return false };
+    /// A datagram arrived.
+    pub fn handle_datagram(&mut self, id: LineId, seq: u64, bytes: usize, now: Instant) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
         line.bytes_in += bytes as u64;
-        let before = line.meter.verdict(now);
-        let fresh = line.meter.handle_datagram(seq, now);
-        if line.meter.verdict(now) != before {
-            self.beat_soon(now);
+        line.meter.handle_datagram(seq, now);
+        if line.meter.verdict(now) != line.told {
+            self.beat_at = self.beat_at.min(now + BEAT_SOON);
         }
-        fresh
     }
 
     /// A stream of the line brought something: a sign of life.
@@ -254,6 +259,7 @@ impl Pool {
         let period = Duration::from_millis(beat.period_ms).clamp(BEAT_URGENT, BEAT_IDLE);
         let transit_us = now_us as i64 - beat.sent_us as i64;
         line.meter.handle_beat(beat.number, period, transit_us, now);
+        line.first_heard = Some(line.first_heard.map_or(beat.number, |n| n.min(beat.number)));
         line.echo = line.echo.max(Some((beat.sent_us, now)));
         if let Some((sent_us, held_us)) = beat.echo
             && let Some(rtt_us) = now_us.checked_sub(sent_us).and_then(|us| us.checked_sub(held_us))
@@ -268,10 +274,15 @@ impl Pool {
             self.primary_in = beat.primary.map(LineId);
             self.noted_base = beat.base.min(self.beat);
             let slacks = self.lags_us();
+            // Of lines that it does not name, the other end hears nothing.
+            self.lines.values_mut().for_each(|line| line.note.beats = 0);
             for note in &beat.lines {
                 let Some(line) = self.lines.get_mut(&LineId(note.line)) else { continue };
                 line.note = *note;
-                if LineId(note.line) != id {
+                // An earlier beat tells of an earlier connection of that line; and before one has
+                // come by it, nobody knows how slow it is.
+                let is_of_this = line.first_heard.is_some_and(|first| beat.number >= first);
+                if LineId(note.line) != id && is_of_this {
                     let slack = slacks.get(&LineId(note.line)).copied().unwrap_or(0);
                     line.meter.handle_sent(note.sent, Duration::from_micros(slack), now);
                 }
@@ -302,28 +313,35 @@ impl Pool {
         self.live_gap <= DENSE
     }
 
-    /// Something waits to be told in a beat: the next one comes within [`BEAT_URGENT`].
+    /// Something waits to be told in a beat: the next one comes within [`BEAT_URGENT`], and no
+    /// sooner than that after the last.
     pub fn beat_soon(&mut self, now: Instant) {
-        self.beat_at = self.beat_at.min(now + BEAT_SOON);
+        let at = (now + BEAT_SOON).max(self.beaten_at + BEAT_URGENT);
+        self.beat_at = self.beat_at.min(at);
+    }
+
+    /// More waits to be told than fits a beat: the next one comes after [`BEAT_FULL`].
+    pub fn beat_again(&mut self, now: Instant) {
+        self.beat_at = self.beat_at.min(now + BEAT_FULL);
     }
 
     /// Time has come to `now`. Answers whether a beat is due on every line.
     pub fn handle_deadline(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for line in self.lines.values_mut() {
-            let before = line.meter.verdict(now);
             line.meter.handle_deadline(now);
-            changed |= line.meter.verdict(now) != before
-                || (before == Verdict::Silent && line.note.verdict != Verdict::Silent);
+            changed |= line.meter.verdict(now) != line.told;
         }
         if changed {
-            self.beat_soon(now);
+            self.beat_at = self.beat_at.min(now + BEAT_SOON);
         }
         self.review(now);
         if self.beat_at > now || self.lines.is_empty() {
             return false;
         }
         self.beat += 1;
+        self.beaten_at = now;
+        self.lines.values_mut().for_each(|line| line.told = line.meter.verdict(now));
         let period = self.period(now);
         // A tenth more or less, so that trunks do not beat in step. xorshift64.
         self.dice ^= self.dice << 13;
@@ -584,8 +602,9 @@ impl Pool {
             let standing = self.standings.entry(*id).or_default();
             let held = standing.review(bad.is_some(), now) || !heard;
             line.tier = match bad {
+                Some(Tier::Silent) => Tier::Silent,
+                _ if line.draining => Tier::Draining,
                 Some(tier) => tier,
-                None if line.draining => Tier::Draining,
                 None if line.full => Tier::Full,
                 None if held => Tier::Held,
                 None => Tier::Good,
@@ -644,6 +663,8 @@ pub const BEAT_URGENT: Duration = Duration::from_millis(25);
 const DENSE: Duration = Duration::from_millis(12);
 /// How soon something is told that cannot wait for the next beat.
 const BEAT_SOON: Duration = Duration::from_millis(2);
+/// How soon a beat follows one that could not tell everything: 20,000 marks a second.
+const BEAT_FULL: Duration = Duration::from_millis(10);
 /// How long after a live message beats come quickly.
 const LIVE_FOR: Duration = Duration::from_secs(1);
 /// Silence after which a connection is given up. A silent line carries nothing long before, and one
@@ -667,3 +688,6 @@ const RTT_ASSUMED: Duration = Duration::from_millis(100);
 const RTT_US_MAX: u64 = 60_000_000;
 /// Differences of delay between lines that are waited for at most.
 pub const LAG_MAX: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,7 @@ impl<Out, In> Trunk<Out, In> {
         self.ready.pop_front()
     }
 
-    /// A datagram arrived. Answers what it holds apart from beats; nothing if it came before.
+    /// A datagram arrived. Answers what it holds apart from beats.
     pub(super) fn handle_datagram(
         &mut self,
         line: LineId,
@@ -152,9 +152,7 @@ impl<Out, In> Trunk<Out, In> {
     ) -> Result<Vec<Item>, TrunkError> {
         let length = bytes.len();
         let (seq, mut items) = datagram::read(bytes)?;
-        if !self.pool.handle_datagram(line, seq, length, now) {
-            return Ok(Vec::new());
-        }
+        self.pool.handle_datagram(line, seq, length, now);
         items.retain(|item| match item {
             Item::Signal(Signal::Beat(beat)) => {
                 self.pool.handle_beat(line, beat, now);

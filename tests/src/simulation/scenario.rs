@@ -158,9 +158,11 @@ pub fn scenarios() -> Vec<Scenario> {
             .pulls(&[(10, 3000, Class::Normal)])
             .lines(second, Which::Primary, Blackhole)
             .goals(Goals { max_ms: Some(700.0), left_ms: Some(250.0), ..none }),
-        Scenario::new("loss25-large", Loss25)
-            .pulls(&[(10, 3000, Class::Normal)])
-            .goals(Goals { p99_ms: Some(500.0), p999_ms: Some(700.0), ..none }),
+        Scenario::new("loss25-large", Loss25).pulls(&[(10, 3000, Class::Normal)]).goals(Goals {
+            p99_ms: Some(500.0),
+            p999_ms: Some(700.0),
+            ..none
+        }),
         Scenario::new("blackhole-two", Loss1).lines(second, Which::Others, Blackhole).lines(
             secs(3),
             Which::All,
