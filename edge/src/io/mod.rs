@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod shards;
 mod socket;
+mod tls;
 mod uplink;
 mod world;
 

@@ -1,0 +1,250 @@
+//! TLS for clients, keeping nothing while it is idle: records are opened and sealed in buffers that
+//! all connections of a thread share. What a connection keeps is half a record that came, or sealed
+//! records that the kernel did not take.
+//!
+//! Invariant: sealed bytes leave in the order in which they were sealed, each once.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use tokio::net::TcpStream;
+
+use super::socket::{READ_BYTES, ReadOutcome};
+
+/// The server's end of one TLS connection.
+pub(super) struct Tls {
+    connection: UnbufferedServerConnection,
+    /// Bytes that are no whole record yet.
+    incoming: Vec<u8>,
+    /// Sealed bytes that the kernel has not taken.
+    outgoing: Vec<u8>,
+    peer_closed: bool,
+    /// The client broke the protocol and was told; nothing more is opened or sealed.
+    failed: bool,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls") // it holds keys
+    }
+}
+
+/// What all connections of a thread use in turn; it never shrinks.
+struct Shared {
+    incoming: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
+thread_local! {
+    static SHARED: RefCell<Shared> =
+        RefCell::new(Shared { incoming: Vec::new(), sealed: vec![0; SEAL_BYTES + SEAL_MORE] });
+}
+
+impl Tls {
+    pub(super) fn new(config: &Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            connection: UnbufferedServerConnection::new(Arc::clone(config))?,
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+            peer_closed: false,
+            failed: false,
+        })
+    }
+
+    /// Appends what has arrived to `input`; `taken` counts what the kernel took meanwhile.
+    pub(super) fn read(
+        &mut self,
+        stream: &TcpStream,
+        taken: &mut u64,
+        input: &mut BytesMut,
+    ) -> io::Result<ReadOutcome> {
+        SHARED.with_borrow_mut(|Shared { incoming, .. }| {
+            let kept = self.incoming.len();
+            if incoming.len() < kept + READ_BYTES {
+                incoming.resize(kept + READ_BYTES, 0);
+            }
+            incoming[..kept].copy_from_slice(&self.incoming);
+            let (read, outcome) = match stream.try_read(&mut incoming[kept..]) {
+                Ok(0) => return Ok(ReadOutcome::End),
+                Ok(read) => (read, ReadOutcome::More),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(ReadOutcome::Drained);
+                }
+                Err(error) => return Err(error),
+            };
+            let incoming = &mut incoming[..kept + read];
+            let mut answer = Vec::new();
+            let opened = self.open(incoming, &mut answer, input);
+            // Whatever it came to: an alert says why it failed.
+            let sent = self.send(stream, &answer, taken);
+            let rest = &incoming[opened?..];
+            sent?;
+            if rest.len() > INCOMING_MAX {
+                let error = "more than a handshake message may have waits to be complete";
+                return Err(invalid(error));
+            }
+            self.incoming = rest.to_vec();
+            Ok(if self.peer_closed { ReadOutcome::End } else { outcome })
+        })
+    }
+
+    /// Seals the front of `pieces` and gives it to the kernel; answers how many bytes are taken care
+    /// of, 0 where earlier ones wait.
+    pub(super) fn write(
+        &mut self,
+        stream: &TcpStream,
+        taken: &mut u64,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        let mut written = 0;
+        SHARED.with_borrow_mut(|Shared { sealed, .. }| {
+            for part in pieces.iter().flat_map(|piece| piece.chunks(SEAL_BYTES)) {
+                if !self.flush(stream, taken)? {
+                    break;
+                }
+                let length = self.seal(part, sealed)?;
+                self.send(stream, &sealed[..length], taken)?;
+                written += part.len();
+            }
+            Ok(written)
+        })
+    }
+
+    /// Whether the kernel has taken everything that was sealed; tries to give it.
+    pub(super) fn flush(&mut self, stream: &TcpStream, taken: &mut u64) -> io::Result<bool> {
+        if self.outgoing.is_empty() {
+            return Ok(true);
+        }
+        let waiting = std::mem::take(&mut self.outgoing);
+        self.send(stream, &waiting, taken)?;
+        Ok(self.outgoing.is_empty())
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(super) fn finish(&mut self, stream: &TcpStream, taken: &mut u64) {
+        if self.failed {
+            return;
+        }
+        let mut alert = [0; ALERT_BYTES];
+        let status = self.connection.process_tls_records(&mut []);
+        let UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut traffic)), .. } = status
+        else {
+            return; // no handshake, nobody to tell
+        };
+        if let Ok(length) = traffic.queue_close_notify(&mut alert) {
+            // Should it fail, the client learns of the end all the same.
+            let _ = self.send(stream, &alert[..length], taken);
+        }
+    }
+
+    /// Opens the records in `incoming`: what clients said goes to `input`, what the handshake answers
+    /// to `answer`. Tells where the first record begins that is not whole.
+    fn open(
+        &mut self,
+        incoming: &mut [u8],
+        answer: &mut Vec<u8>,
+        input: &mut BytesMut,
+    ) -> io::Result<usize> {
+        let (mut at, mut failed) = (0, None);
+        loop {
+            // After an error only the alert is asked for.
+            let rest = if self.failed { &mut [] } else { &mut incoming[at..] };
+            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(rest);
+            let is_over = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(invalid)?;
+                        discard += record.discard;
+                        input.extend_from_slice(record.payload);
+                    }
+                    false
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    let start = answer.len();
+                    if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
+                        answer.resize(start + needed.required_size, 0);
+                        data.encode(&mut answer[start..]).map_err(invalid)?;
+                    }
+                    false
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done(); // it leaves before anything that is sealed later
+                    false
+                }
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    self.peer_closed = true;
+                    true
+                }
+                Ok(_) => true,
+                Err(error) => {
+                    failed = Some(error);
+                    std::mem::replace(&mut self.failed, true)
+                }
+            };
+            at += discard;
+            if is_over {
+                return failed.map_or(Ok(at), |error| Err(invalid(error)));
+            }
+        }
+    }
+
+    /// Answers how many bytes of `sealed` it takes.
+    fn seal(&mut self, plain: &[u8], sealed: &mut [u8]) -> io::Result<usize> {
+        if self.failed {
+            return Err(invalid("the client broke the protocol"));
+        }
+        let mut at = 0;
+        loop {
+            match self.connection.process_tls_records(&mut []).state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    let length = traffic.encrypt(plain, &mut sealed[at..]).map_err(invalid)?;
+                    return Ok(at + length);
+                }
+                // After very many records the keys are changed.
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    at += data.encode(&mut sealed[at..]).map_err(invalid)?;
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => return Err(io::Error::new(io::ErrorKind::NotConnected, "no handshake")),
+            }
+        }
+    }
+
+    /// Gives sealed bytes to the kernel, after those that wait already; keeps what it does not take.
+    fn send(&mut self, stream: &TcpStream, mut sealed: &[u8], taken: &mut u64) -> io::Result<()> {
+        while self.outgoing.is_empty() && !sealed.is_empty() {
+            match stream.try_write(sealed) {
+                Ok(written) => {
+                    *taken += written as u64;
+                    sealed = &sealed[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.outgoing.extend_from_slice(sealed);
+        Ok(())
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// Plain bytes sealed at once, and so what a slow client can make us keep: two records.
+const SEAL_BYTES: usize = 32 << 10;
+/// What sealing adds at most: a record has 16 KiB, a head of 5 bytes, a type, a tag of 16 and, in
+/// TLS 1.2, a nonce of 8; and a key update may go before.
+const SEAL_MORE: usize = 512;
+const ALERT_BYTES: usize = 512;
+/// Bytes that wait to be a whole record or handshake message: rustls takes messages of 64 KiB.
+const INCOMING_MAX: usize = 128 << 10;
+
+#[cfg(test)]
+mod tests;
