@@ -4,6 +4,8 @@
 //! Invariant: a pull is told `opened` before its first message and again after every jump of its
 //! cursor, and nothing at or after the offset that its credit reaches is sent.
 
+use std::collections::{HashSet, VecDeque};
+
 use crate::message::Position;
 use crate::ring::Cursor;
 use crate::wire::control::Opened;
@@ -82,6 +84,34 @@ impl<C> Pull<C> {
     }
 }
 
+/// Pulls that wait for something, in order, each once.
+#[derive(Debug, Default)]
+pub struct Turns {
+    order: VecDeque<u64>,
+    waiting: HashSet<u64>,
+}
+
+impl Turns {
+    /// A pull waits; nothing changes if it does already.
+    pub fn push(&mut self, pull: u64) {
+        if self.waiting.insert(pull) {
+            self.order.push_back(pull);
+        }
+    }
+
+    /// The pull that has waited longest.
+    pub fn pop(&mut self) -> Option<u64> {
+        let pull = self.order.pop_front()?;
+        self.waiting.remove(&pull);
+        Some(pull)
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,5 +156,16 @@ mod tests {
         assert_eq!(pull.credit(), 5);
         pull.skip(cursor(7, 100), Position { epoch: cursor(7, 0).epoch, offset: 140 });
         assert_eq!(pull.credit(), 10, "a jump brings its own");
+    }
+
+    #[test]
+    fn turns_come_in_order_and_each_pull_has_one() {
+        let mut turns = Turns::default();
+        [3, 1, 3, 2].into_iter().for_each(|pull| turns.push(pull));
+        assert_eq!(turns.pop(), Some(3));
+        turns.push(3);
+        let rest: Vec<u64> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!(rest, [1, 2, 3]);
+        assert!(turns.is_empty());
     }
 }

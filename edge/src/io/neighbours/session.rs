@@ -5,7 +5,7 @@
 //!
 //! Invariant: a message is sent for the first time at most once per pull, in order.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use shared::limits::{PULLS_MAX, SNAPSHOT_ENTRIES_MAX};
 use shared::line::{Asked, LineId};
 use shared::message::{Message, Position};
 use shared::namespace::Namespaces;
-use shared::pull::Pull;
+use shared::pull::{Pull, Turns};
 use shared::ring::{Cursor, Read, Ring};
 use shared::wire::control::{
     self, OnlineTotals, OpenPull, PresenceNotes, Request, Response, RoomCount, Welcome, down,
@@ -38,8 +38,6 @@ struct Source {
     join: JoinId,
     wish: Option<Cursor>,
     ring: Option<Ring<Arc<Message>>>,
-    /// Where it is being fetched, until that has come.
-    fetching: bool,
     /// Since when its ring has not reached what it wishes for.
     ahead_since: Option<Instant>,
 }
@@ -57,11 +55,13 @@ pub(super) struct Session {
     pulls: HashMap<u64, Pull<Source>>,
     names: HashMap<ChannelName, u64>,
     join_next: u64,
-    /// Pulls with something to write, in order, each once.
-    due: VecDeque<u64>,
-    noted: HashSet<u64>,
-    /// Pulls that wait for a line that takes more, or for another's fetch.
-    waiting: HashSet<u64>,
+    /// Pulls with something to write, and whether they wait for no more than their turn.
+    due: Turns,
+    has_more: bool,
+    /// Pulls that are behind and wait until fewer streams are under way.
+    behind: Turns,
+    /// Pulls for which something is being fetched.
+    fetching: HashSet<u64>,
     /// Pulls whose ring has not reached their wish.
     ahead: HashSet<u64>,
     /// Fetches under way for repairs, by pull and offset, and the line that asked.
@@ -94,9 +94,10 @@ impl Session {
             pulls: HashMap::new(),
             names: HashMap::new(),
             join_next: 1,
-            due: VecDeque::new(),
-            noted: HashSet::new(),
-            waiting: HashSet::new(),
+            due: Turns::default(),
+            has_more: false,
+            behind: Turns::default(),
+            fetching: HashSet::new(),
             ahead: HashSet::new(),
             repairs: HashMap::new(),
             requests: Arc::new(requests),
@@ -112,7 +113,6 @@ impl Session {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut namespaces = self.hall.namespaces.clone();
         loop {
-            let has_more = !self.due.is_empty();
             tokio::select! {
                 ended = self.end.wait() => if let Err(ended) = ended {
                     let error = &ended as &dyn Error;
@@ -139,7 +139,7 @@ impl Session {
                 },
                 _ = tick.tick() => self.look_ahead(),
                 Some(_) = self.lines.join_next() => {}
-                () = tokio::task::yield_now(), if has_more => {}
+                () = tokio::task::yield_now(), if self.has_more => {}
             }
             while let Some(kind) = self.end.poll_control() {
                 self.handle_control(kind);
@@ -167,7 +167,7 @@ impl Session {
                 for control::Credit { pull, until } in credit.grants {
                     if let Some(known) = self.pulls.get_mut(&pull) {
                         known.grant(until);
-                        self.note(pull);
+                        self.due.push(pull);
                     }
                 }
             }
@@ -201,12 +201,12 @@ impl Session {
         self.join_next += 1;
         self.names.insert(channel.clone(), pull);
         self.tell(FromNeighbour::Join(channel.clone(), join, wish));
-        let source = Source { channel, join, wish, ring: None, fetching: false, ahead_since: None };
+        let source = Source { channel, join, wish, ring: None, ahead_since: None };
         self.pulls.insert(pull, Pull::new(pull, source, wish, credit));
     }
 
     fn close(&mut self, pull: u64) {
-        self.waiting.remove(&pull);
+        self.fetching.remove(&pull);
         self.ahead.remove(&pull);
         self.repairs.retain(|(of, _), _| *of != pull);
         let Some(Pull { source, .. }) = self.pulls.remove(&pull) else { return };
@@ -279,7 +279,7 @@ impl Session {
                 return self.end.send(down::Kind::Totals(OnlineTotals { rooms: vec![room] }));
             }
         }
-        self.note(id);
+        self.due.push(id);
     }
 
     fn handle_fetched(&mut self, Fetched { channel, join, from, messages }: Fetched) {
@@ -304,7 +304,10 @@ impl Session {
             }
             return;
         }
-        pull.source.fetching = false;
+        self.fetching.remove(&id);
+        if !self.end.is_ready() {
+            return self.due.push(id); // it is fetched again when a line takes it
+        }
         if pull.cursor() == Some(from)
             && let Some(ring) = &pull.source.ring
         {
@@ -321,7 +324,7 @@ impl Session {
                 Err(_) => self.skip(id, oldest, top),
             }
         }
-        self.note(id);
+        self.due.push(id);
     }
 
     /// Sends again what the edge misses.
@@ -351,25 +354,22 @@ impl Session {
 
     /// Writes everything that is due, pulls taking turns.
     fn write_due(&mut self) {
-        for pull in std::mem::take(&mut self.waiting) {
-            self.note(pull);
-        }
-        let mut turns = TURNS;
-        while turns > 0
-            && let Some(pull) = self.due.pop_front()
-        {
-            self.noted.remove(&pull);
-            if !self.end.is_ready() {
-                self.waiting.insert(pull);
-                self.waiting.extend(self.due.drain(..));
-                self.noted.clear();
+        for under_way in self.fetching.len().. {
+            if self.behind.is_empty() || !self.end.has_streams(under_way) {
                 break;
             }
-            if self.write_pull(pull) {
-                self.note(pull);
-            }
-            turns -= 1;
+            self.behind.pop().into_iter().for_each(|pull| self.due.push(pull));
         }
+        for _ in 0..TURNS {
+            if !self.end.is_ready() {
+                break; // whatever comes, it is asked again
+            }
+            let Some(pull) = self.due.pop() else { break };
+            if self.write_pull(pull) {
+                self.due.push(pull);
+            }
+        }
+        self.has_more = !self.due.is_empty() && self.end.is_ready();
         self.end.flush();
     }
 
@@ -380,12 +380,13 @@ impl Session {
         let top = ring.top();
         let Some(mut cursor) = pull.cursor() else { return self.begin(id) };
         let credit = pull.credit().min(TURN_MESSAGES);
-        if credit == 0 || pull.source.fetching {
+        if credit == 0 || self.fetching.contains(&id) {
             return false; // more credit, or what is fetched, brings its turn
         }
         let behind = (top.offset + 1).saturating_sub(cursor.next);
-        if behind > LIVE_MESSAGES && !self.end.has_streams() {
-            self.waiting.insert(id);
+        let has_streams = self.end.has_streams(self.fetching.len());
+        if behind > LIVE_MESSAGES && !has_streams {
+            self.behind.push(id);
             return false;
         }
         let from = cursor;
@@ -400,10 +401,14 @@ impl Session {
                 self.skip(id, oldest, top);
                 true
             }
+            Read::Behind { .. } if !has_streams => {
+                self.behind.push(id);
+                false
+            }
             Read::Behind { oldest } => {
                 let count = oldest.next.saturating_sub(from.next).min(credit as u64) as u32;
                 if count > 0 {
-                    pull.source.fetching = true;
+                    self.fetching.insert(id);
                     let (channel, join) = (pull.source.channel.clone(), pull.source.join);
                     self.tell(FromNeighbour::Fetch(channel, join, from, count));
                 }
@@ -436,7 +441,7 @@ impl Session {
 
     fn look_ahead(&mut self) {
         for pull in self.ahead.clone() {
-            self.note(pull);
+            self.due.push(pull);
         }
     }
 
@@ -463,12 +468,6 @@ impl Session {
 
     fn refuse(&mut self, pull: u64, code: u32, temporary: bool, reason: String) {
         self.end.send(down::Kind::Refused(control::Refused { pull, code, temporary, reason }));
-    }
-
-    fn note(&mut self, pull: u64) {
-        if self.noted.insert(pull) {
-            self.due.push_back(pull);
-        }
     }
 
     fn tell(&self, message: FromNeighbour) {

@@ -18,7 +18,7 @@ use shared::io::trunk::{AnsweringEnd, Requests, TrunkEnd};
 use shared::limits::{PULLS_MAX, SNAPSHOT_ENTRIES_MAX};
 use shared::line::{Asked, LineEnd, LineId};
 use shared::message::{Epoch, Message};
-use shared::pull::Pull;
+use shared::pull::{Pull, Turns};
 use shared::ring::Cursor;
 use shared::wire::control::{
     self, Command, GoAway, OnlineTotals, OpenPull, PresenceNotes, Refused, RoomCount, Welcome,
@@ -64,10 +64,14 @@ pub(super) struct Session {
     /// Channels that it has just begun to pull.
     totals_due: Vec<ChannelName>,
     board: Arc<Board>,
-    /// Pulls that wait for a line that takes more.
-    waiting: HashSet<u64>,
+    /// Pulls with something to write.
+    due: Turns,
+    /// Pulls that are behind and wait until fewer streams are under way.
+    behind: Turns,
     /// Pulls whose log is being read.
     reading: HashSet<u64>,
+    /// Logs that are being read for repairs.
+    repairing: usize,
     reads: JoinSet<Found>,
     requests: Arc<Requests>,
     lines: JoinSet<()>,
@@ -103,8 +107,10 @@ impl Session {
             totals: 0,
             totals_due: Vec::new(),
             board: Arc::default(),
-            waiting: HashSet::new(),
+            due: Turns::default(),
+            behind: Turns::default(),
             reading: HashSet::new(),
+            repairing: 0,
             reads: JoinSet::new(),
             lines: JoinSet::new(),
         }
@@ -243,7 +249,6 @@ impl Session {
                 }
             }
             Order::Close { pull } => {
-                self.waiting.remove(&pull);
                 if let Some(closed) = self.pulls.remove(&pull) {
                     closed.source.unwatch(&self.watcher(), pull);
                     if self.names.get(closed.source.name()) == Some(&pull) {
@@ -299,7 +304,7 @@ impl Session {
 
     /// Writes everything that is due, pulls taking turns.
     fn write_due(&mut self) {
-        let Due { mut pulls, presence } = self.board.take();
+        let Due { pulls, presence } = self.board.take();
         let notes: Vec<control::PresenceNote> = presence
             .into_iter()
             .filter(|note| self.pulls.get(&note.pull).is_some_and(|pull| pull.cursor().is_some()))
@@ -312,23 +317,25 @@ impl Session {
         for piece in notes.chunks(SNAPSHOT_ENTRIES_MAX) {
             self.end.send(down::Kind::Presence(PresenceNotes { notes: piece.to_vec() }));
         }
-        pulls.extend(self.waiting.drain());
-        let mut turns = TURNS;
-        while let Some(pull) = pulls.pop_front() {
+        pulls.into_iter().for_each(|pull| self.due.push(pull));
+        for under_way in self.reading.len().. {
+            if self.behind.is_empty() || !self.end.has_streams(under_way) {
+                break;
+            }
+            self.behind.pop().into_iter().for_each(|pull| self.due.push(pull));
+        }
+        for _ in 0..TURNS {
             if !self.end.is_ready() {
-                self.waiting.insert(pull);
-                self.waiting.extend(pulls);
-                break;
+                break; // whatever comes, it is asked again
             }
+            let Some(pull) = self.due.pop() else { break };
             if self.write_pull(pull) {
-                pulls.push_back(pull);
+                self.due.push(pull);
             }
-            turns -= 1;
-            if turns == 0 {
-                // Beats and what arrives get their turn.
-                pulls.into_iter().for_each(|pull| self.board.advanced(pull));
-                break;
-            }
+        }
+        if !self.due.is_empty() && self.end.is_ready() {
+            // Beats and what arrives get their turn.
+            self.board.changed.notify_one();
         }
         self.end.flush();
     }
@@ -355,22 +362,22 @@ impl Session {
             return false; // more credit is an order of its own
         }
         let behind = (top.offset + 1).saturating_sub(cursor.next);
-        if behind > LIVE_MESSAGES && !self.end.has_streams() {
-            self.waiting.insert(id);
+        let has_streams = self.end.has_streams(self.reading.len());
+        if behind > LIVE_MESSAGES && !has_streams {
+            self.behind.push(id);
             return false;
         }
         let from = cursor;
         match channel.read(&mut cursor, credit) {
             Read::Batch(batch) => {
                 self.send_batch(id, from, cursor, &batch);
-                true
+                return true;
             }
-            Read::CaughtUp => false,
-            Read::Behind { .. } => {
-                self.read_log(id, from, credit, None);
-                false
-            }
+            Read::CaughtUp => {}
+            Read::Behind { .. } if has_streams => self.read_log(id, from, credit, None),
+            Read::Behind { .. } => self.behind.push(id),
         }
+        false
     }
 
     /// Sends messages for the first time: live ones by datagrams, many at once by a stream.
@@ -389,10 +396,10 @@ impl Session {
 
     fn read_log(&mut self, pull: u64, from: Cursor, limit: usize, asked: Option<LineId>) {
         let Some(known) = self.pulls.get(&pull) else { return };
-        if asked.is_none() {
-            self.reading.insert(pull);
-        } else if self.reads.len() >= READS_MAX {
-            return; // it is asked for again
+        match asked {
+            None => drop(self.reading.insert(pull)),
+            Some(_) if self.repairing >= REPAIRS_MAX => return, // it is asked for again
+            Some(_) => self.repairing += 1,
         }
         let (origin, channel) = (self.origin.clone(), Arc::clone(&known.source));
         self.reads.spawn(async move {
@@ -403,13 +410,16 @@ impl Session {
     }
 
     fn handle_found(&mut self, Found { pull: id, from, asked, read }: Found) {
-        if asked.is_none() {
-            self.reading.remove(&id);
+        match asked {
+            None => drop(self.reading.remove(&id)),
+            Some(_) => self.repairing -= 1,
         }
+        // Without a line that takes it, it is read again when there is one.
+        let is_ready = asked.is_some() || self.end.is_ready();
         let Some(pull) = self.pulls.get_mut(&id) else { return };
         // A number that was closed and used again meanwhile has another place.
-        if asked.is_none() && pull.cursor() != Some(from) {
-            return self.board.advanced(id);
+        if asked.is_none() && (!is_ready || pull.cursor() != Some(from)) {
+            return self.due.push(id);
         }
         let top = pull.source.position();
         match (read, asked) {
@@ -420,14 +430,14 @@ impl Session {
             }
             (Ok((Read::Batch(batch), to)), None) => {
                 self.send_batch(id, from, to, &batch);
-                self.board.advanced(id);
+                self.due.push(id);
             }
             (Ok((Read::CaughtUp, _)), _) => {}
             (Ok((Read::Behind { oldest }, _)), Some(_)) => self.tell_gone(id, oldest, top.offset),
             (Ok((Read::Behind { oldest }, _)), None) => {
                 let opened = pull.skip(oldest, top);
                 self.end.send(down::Kind::Opened(opened));
-                self.board.advanced(id);
+                self.due.push(id);
             }
             (Err(refusal), _) => {
                 let channel = pull.source.name();
@@ -545,7 +555,7 @@ const TURN_MESSAGES: usize = 256;
 const TURNS: usize = 64;
 /// A pull that is further behind catches up on a stream.
 const LIVE_MESSAGES: u64 = 64;
-/// Logs that are read at once for repairs.
-const READS_MAX: usize = 32;
+/// Logs that are read at once for repairs; those of pulls that are behind count as streams.
+const REPAIRS_MAX: usize = 32;
 /// How often an edge is told the totals that changed.
 const TOTALS_EVERY: Duration = Duration::from_secs(1);

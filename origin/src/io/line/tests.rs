@@ -334,6 +334,28 @@ async fn edges_return_to_an_origin_that_they_left_and_that_lives_on() {
 }
 
 #[tokio::test]
+async fn more_pulls_than_streams_catch_up_in_turns() {
+    const PULLS: u64 = 100;
+    const MESSAGES: u64 = 70;
+    let fixture = Fixture::new();
+    for _ in 0..MESSAGES {
+        fixture.publish("a").await;
+    }
+    let name = ChannelName::parse("a").unwrap().0;
+    let channel = fixture.temporary.origin.channel(&name).await.unwrap();
+    let epoch = channel.position().epoch.number();
+    let mut end = fixture.call(7, 1).await;
+    let of = |pull| OpenPull { epoch, next: 1, credit: 200, ..open(pull, "a") };
+    end.send(up::Kind::Open(OpenPulls { pulls: (1..=PULLS).map(of).collect() }));
+    let mut had = 0;
+    until(&mut end, |news| {
+        had += u64::from(matches!(news, News::Event(Event::Message { .. })));
+        (had == PULLS * MESSAGES).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_line_that_takes_nothing_holds_up_no_other() {
     let fixture = Fixture::new();
     let hello = |line| Hello {

@@ -87,7 +87,8 @@ impl AnsweringEnd {
     pub async fn wait(&mut self) -> Result<(), TrunkEnd> {
         self.act();
         let now = Instant::now();
-        let pressed = self.pressed.then(|| now + PRESSED_POLL);
+        // Whoever waits for a line asks again after this.
+        let pressed = std::mem::take(&mut self.pressed).then(|| now + PRESSED_POLL);
         let gone = self.lost_at.map(|at| at + TRUNK_LINGER);
         let deadline =
             [self.answerer.next_deadline(now), pressed, gone].into_iter().flatten().min();
@@ -144,15 +145,15 @@ impl AnsweringEnd {
         }
     }
 
-    /// Whether live messages may be sent now: some line works and takes them. If not, ask again
-    /// after [`AnsweringEnd::wait`].
+    /// Whether live messages may be sent now: some line works and takes them, and large ones that
+    /// were sent before, by streams, do not pile up. If not, ask again after [`AnsweringEnd::wait`].
     pub fn is_ready(&mut self) -> bool {
         let now = Instant::now();
         for (id, line) in &self.lines {
             self.answerer.handle_space(*id, line.has_space(), now);
         }
-        let is_ready = self.answerer.is_ready();
-        self.pressed = !is_ready && !self.lines.is_empty();
+        let is_ready = self.answerer.is_ready() && self.streams_open() < STREAMS_LIVE_MAX;
+        self.pressed |= !is_ready && !self.lines.is_empty();
         is_ready
     }
 
@@ -171,15 +172,20 @@ impl AnsweringEnd {
         self.answerer.catch_up(pull, epoch, messages, Instant::now());
     }
 
-    /// Whether streams of earlier messages have arrived, so that more may follow.
-    pub fn has_streams(&mut self) -> bool {
+    /// Whether another stream of earlier messages may follow those that have not arrived yet and
+    /// `under_way` more, which are being read. If not, ask again after [`AnsweringEnd::wait`].
+    pub fn has_streams(&mut self, under_way: usize) -> bool {
+        let has_room = self.streams_open() + under_way < STREAMS_OPEN_MAX;
+        self.pressed |= !has_room;
+        has_room
+    }
+
+    fn streams_open(&mut self) -> usize {
         let open = self.lines.values_mut().map(|line| {
             while line.streams.try_join_next().is_some() {}
             line.streams.len()
         });
-        let has_room = open.sum::<usize>() < STREAMS_OPEN_MAX;
-        self.pressed |= !has_room;
-        has_room
+        open.sum()
     }
 
     /// Sends a message that was asked for on `line`.
@@ -297,5 +303,9 @@ pub enum TrunkEnd {
 const LINE_NUMBERS_MAX: u32 = 1 << 16;
 /// How often it is looked whether a line takes more again.
 const PRESSED_POLL: Duration = Duration::from_millis(2);
-/// Streams of earlier messages under way: at 256 KiB each, 8 MiB.
+/// Streams of earlier messages under way. Most are of 256 messages, 77 KiB of chat; the largest have
+/// the 4 MiB of a ring.
 const STREAMS_OPEN_MAX: usize = 32;
+/// Streams under way beyond which nothing is sent, live messages that are too large for a datagram
+/// included: at 256 KiB each, 8 MiB beside those of earlier messages.
+const STREAMS_LIVE_MAX: usize = STREAMS_OPEN_MAX + 32;
