@@ -238,21 +238,33 @@ pub async fn answer(incoming: Incoming) -> Result<Answered, LineError> {
     within(OPEN_TIMEOUT, answered).await
 }
 
-/// Asks the upstream and waits for its answer, at most `timeout`.
+/// Asks the upstream and waits for its answer, at most `timeout`. A request that is given up before
+/// is withdrawn, if it has not arrived yet.
 pub async fn request(
     connection: &Connection,
     request: &Request,
     timeout: Duration,
 ) -> Result<Response, LineError> {
     let answered = async {
-        let (mut send, mut recv) = connection.open_bi().await?;
-        send.write_chunk(Bytes::from(request.encode_to_vec())).await?;
+        let (send, mut recv) = connection.open_bi().await?;
+        let mut asked = Asked(send);
+        asked.0.write_chunk(Bytes::from(request.encode_to_vec())).await?;
         // Finishing fails only on a stream already closed; reading then tells why.
-        let _ = send.finish();
+        let _ = asked.0.finish();
         let answer = recv.read_to_end(CONTROL_BYTES_MAX).await?;
         Ok(Response::decode(Bytes::from(answer))?)
     };
     within(timeout, answered).await
+}
+
+/// A request on its way, which is withdrawn when this is dropped.
+struct Asked(SendStream);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        // Fails where all of it has arrived.
+        let _ = self.0.reset(VarInt::from_u32(0));
+    }
 }
 
 /// Reads an uplink request that the peer opened a stream for.

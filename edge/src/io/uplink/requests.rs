@@ -97,9 +97,10 @@ impl Requests {
         let is_large = matches!(kind, request::Kind::History(_) | request::Kind::Presence(_));
         let places = Arc::clone(if is_large { &self.large } else { &self.small });
         let after_update = route.after_update;
-        let request = Request { id: self.next_id, after_update, kind: Some(kind) };
-        self.next_id += 1;
         let (timeout, gauges) = (self.timeout, Arc::clone(&self.gauges));
+        let timeout_ms = timeout.as_millis() as u32; // at most a minute
+        let request = Request { id: self.next_id, after_update, timeout_ms, kind: Some(kind) };
+        self.next_id += 1;
         let handle = self.running.spawn(async move {
             let asked = async {
                 let _place = places.acquire().await; // never closed

@@ -373,9 +373,9 @@ async fn an_answer_waits_for_the_update_before_it() {
     let origin = fixture.api.origin.clone();
     let query = control::ChannelQuery { channel: "live:1".into() };
     let request = control::Request {
-        id: 0,
         after_update: 3,
         kind: Some(control::request::Kind::PresenceStats(query)),
+        ..control::Request::default()
     };
     let asked = origin.answer("bj", request);
     let told = async {
@@ -399,7 +399,11 @@ async fn only_what_is_asked_of_updates_waits_for_them() {
     };
     let kind = Some(control::request::Kind::Publish(publish));
     let started = Instant::now();
-    fixture.api.origin.answer("bj", control::Request { after_update: 9, kind, id: 0 }).await;
+    fixture
+        .api
+        .origin
+        .answer("bj", control::Request { after_update: 9, kind, ..Default::default() })
+        .await;
     assert!(started.elapsed() < std::time::Duration::from_millis(900));
 }
 
