@@ -130,14 +130,14 @@ impl Answerer {
         self.trunk.pool.handle_live(class == Class::Urgent, now);
         let head = message_head(pull, epoch, message);
         let length = head.len() + message.content.body.len();
-        let key = (pull, message.offset);
+        self.sender.mark(pull, epoch, message.offset);
         if length > self.trunk.frame_max() {
-            self.sender.sent_by_stream(key, length, now);
             let mut lines = self.trunk.pool.copies();
             lines.truncate(if class == Class::Urgent { 2 } else { 1 });
+            self.sender.sent_by_stream((pull, message.offset), length, lines.len(), now);
             self.stream(&lines, vec![head, message.content.body.clone()]);
         } else {
-            let lines = self.sender.send(&self.trunk.pool, key, class, length);
+            let lines = self.sender.send(&self.trunk.pool, class, length);
             // Where messages follow closely, further copies share datagrams.
             let gather = if self.trunk.pool.is_dense() { GATHER } else { Duration::ZERO };
             self.datagrams(&lines, &head, &message.content.body, (now, now + gather));
@@ -155,21 +155,26 @@ impl Answerer {
     ) {
         let again = self.trunk.pool.rtt().unwrap_or(RTT_ASSUMED).mul_f64(REPAIR_AGAIN_RTTS);
         let key = (pull, message.offset);
-        let Some(lines) = self.sender.repair(&self.trunk.pool, key, line, again, now) else {
+        let Some(mut lines) = self.sender.repair(&self.trunk.pool, key, line, again, now) else {
             return;
         };
         let head = message_head(pull, epoch, message);
         let length = head.len() + message.content.body.len();
+        let by_stream = length > self.trunk.frame_max();
+        if by_stream {
+            lines.truncate(1);
+        }
         self.sender.count_repair(lines.len(), length);
-        if length > self.trunk.frame_max() {
-            self.stream(&lines[..lines.len().min(1)], vec![head, message.content.body.clone()]);
+        if by_stream {
+            self.stream(&lines, vec![head, message.content.body.clone()]);
         } else {
             self.datagrams(&lines, &head, &message.content.body, (now, now));
         }
     }
 
     /// Sends messages that a pull has to catch up with on a stream, apart from what is live: on a
-    /// line that carries little else, if there is one. Answers the line.
+    /// line that carries little else, if there is one. Answers the line; without any, the messages
+    /// are marked as sent, and asked for once there is one.
     pub fn catch_up<'a>(
         &mut self,
         pull: u64,
@@ -177,17 +182,22 @@ impl Answerer {
         messages: impl IntoIterator<Item = &'a Message>,
         now: Instant,
     ) -> Option<LineId> {
-        let line = self.bulk_line()?;
+        let line = self.bulk_line();
         let mut pieces = Vec::new();
         for message in messages {
+            self.sender.mark(pull, epoch, message.offset);
+            if line.is_none() {
+                continue;
+            }
             let head = message_head(pull, epoch, message);
             let length = head.len() + message.content.body.len();
-            self.sender.sent_by_stream((pull, message.offset), length, now);
+            self.sender.sent_by_stream((pull, message.offset), length, 1, now);
             pieces.push(head);
             if !message.content.body.is_empty() {
                 pieces.push(message.content.body.clone());
             }
         }
+        let line = line?;
         self.trunk.actions.push_back(Action::Stream { line, pieces });
         Some(line)
     }
@@ -212,8 +222,11 @@ impl Answerer {
     /// Time has come to `now`.
     pub fn handle_deadline(&mut self, now: Instant) {
         if self.trunk.handle_deadline(now) {
-            let marks = self.sender.marks(self.trunk.pool.beats(), MARKS_BYTES);
+            let marks = self.sender.marks(self.trunk.pool.beats(), self.trunk.marks_max());
             self.trunk.send_beats(marks, now);
+            if self.sender.has_untold() {
+                self.trunk.pool.beat_again(now);
+            }
         }
     }
 
@@ -271,8 +284,6 @@ impl Answerer {
 const GATHER: Duration = Duration::from_millis(6);
 /// Requests that wait to be answered; more are asked again.
 const ASKED_MAX: usize = 256;
-/// Bytes of marks in a beat.
-const MARKS_BYTES: usize = 900;
 /// A message is not repaired again within so many round trips: less than until it is asked again.
 const REPAIR_AGAIN_RTTS: f64 = 0.75;
 const RTT_ASSUMED: Duration = Duration::from_millis(100);

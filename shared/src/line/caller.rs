@@ -12,7 +12,7 @@ use crate::ring::Cursor;
 use crate::wire::control::{self, down, up};
 use crate::wire::convert;
 use crate::wire::datagram::{Item, Signal};
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, NUMBER_MAX};
 
 /// The calling end of a trunk. See [`Trunk`] for the order of calls.
 #[derive(Debug)]
@@ -104,7 +104,8 @@ impl Caller {
         while let Some(message) = self.trunk.poll_control() {
             match message {
                 down::Kind::Opened(opened) => {
-                    if let Some(epoch) = Epoch::new(opened.epoch).filter(|_| opened.next > 0) {
+                    let is_offset = (1..NUMBER_MAX).contains(&opened.next);
+                    if let Some(epoch) = Epoch::new(opened.epoch).filter(|_| is_offset) {
                         let start = Cursor { epoch, next: opened.next };
                         self.receiver.handle_opened(opened.pull, start, opened.top, now);
                     }

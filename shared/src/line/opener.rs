@@ -111,7 +111,7 @@ impl Opener {
     pub fn drain(&mut self, line: LineId) {
         if let Some(candidate) = self.candidates.get_mut(&line) {
             candidate.worked = false;
-            candidate.failures = DRAINED_FAILURES;
+            candidate.failures = candidate.failures.max(DRAINED_FAILURES);
             candidate.opened_at = None;
         }
     }

@@ -663,7 +663,7 @@ pub const BEAT_URGENT: Duration = Duration::from_millis(25);
 const DENSE: Duration = Duration::from_millis(12);
 /// How soon something is told that cannot wait for the next beat.
 const BEAT_SOON: Duration = Duration::from_millis(2);
-/// How soon a beat follows one that could not tell everything: 20,000 marks a second.
+/// How soon a beat follows one that could not tell everything: 12,000 marks a second.
 const BEAT_FULL: Duration = Duration::from_millis(10);
 /// How long after a live message beats come quickly.
 const LIVE_FOR: Duration = Duration::from_secs(1);

@@ -85,6 +85,10 @@ pub struct ReceiverCounts {
 struct Pull {
     /// Unknown until it is opened.
     cursor: Option<Cursor>,
+    /// The life of the log that the rest is about: that of the first message, until it is opened.
+    epoch: Option<Epoch>,
+    /// The last offset that was sent of another life, should that be opened next.
+    other: Option<(u16, u64)>,
     /// The last offset that the upstream has sent, as far as is known.
     high: u64,
     /// Messages that came early, and when.
@@ -151,6 +155,8 @@ impl Receiver {
             pull,
             Pull {
                 cursor: None,
+                epoch: None,
+                other: None,
                 high: 0,
                 early: BTreeMap::new(),
                 gone_before: 0,
@@ -176,16 +182,21 @@ impl Receiver {
     pub fn handle_opened(&mut self, id: u64, start: Cursor, top: u64, now: Instant) {
         let Some(pull) = self.pulls.get_mut(&id) else { return };
         if pull.cursor.is_none_or(|cursor| cursor.epoch != start.epoch) {
-            let is_first = pull.cursor.is_none();
-            pull.cursor = Some(start);
-            pull.gone_before = start.next;
-            pull.high = pull.high.max(start.next - 1);
-            if !is_first {
+            if pull.epoch.replace(start.epoch) != Some(start.epoch) {
                 // Offsets of another life say nothing about this one.
                 let early = std::mem::take(&mut pull.early);
                 self.held -= early.values().map(|(message, _)| message.weight()).sum::<usize>();
-                pull.high = start.next - 1;
+                pull.high = 0;
                 pull.holes.clear();
+                pull.hole_since = None;
+            }
+            pull.cursor = Some(start);
+            pull.gone_before = start.next;
+            pull.high = pull.high.max(start.next - 1);
+            if let Some((life, high)) = pull.other.take()
+                && life == Mark::life_of(start.epoch)
+            {
+                pull.rise(high, high + 1, now + REORDER);
             }
             if top >= start.next {
                 pull.patient_until = Some(now + PATIENCE);
@@ -208,10 +219,11 @@ impl Receiver {
         now: Instant,
     ) -> bool {
         let Some(pull) = self.pulls.get_mut(&id) else { return false };
-        if pull.cursor.is_some_and(|cursor| cursor.epoch != epoch) {
-            return false; // of another life
-        }
         let offset = message.offset;
+        if *pull.epoch.get_or_insert(epoch) != epoch {
+            pull.note_other(Mark::life_of(epoch), offset);
+            return false;
+        }
         if pull.cursor.is_some_and(|cursor| offset < cursor.next)
             || pull.early.contains_key(&offset)
         {
@@ -243,7 +255,9 @@ impl Receiver {
     /// The upstream says how far it has sent. What is under way may come within `slack`.
     pub fn handle_mark(&mut self, mark: Mark, slack: Duration, now: Instant) {
         let Some(pull) = self.pulls.get_mut(&mark.pull) else { return };
-        if mark.high > pull.high {
+        if pull.cursor.is_none_or(|cursor| Mark::life_of(cursor.epoch) != mark.life) {
+            pull.note_other(mark.life, mark.high);
+        } else if mark.high > pull.high {
             pull.rise(mark.high, mark.high + 1, now + REORDER + slack);
             self.look(mark.pull);
         }
@@ -353,7 +367,7 @@ impl Receiver {
             // Some of what is gone for the upstream may be here.
             let here = pull.early.keys().next().copied().unwrap_or(u64::MAX);
             let next = here.min(pull.gone_before);
-            self.counts.lost += next - cursor.next;
+            self.counts.lost = self.counts.lost.saturating_add(next - cursor.next);
             cursor.next = next;
             let (epoch, top) = (cursor.epoch, pull.high.max(next - 1));
             self.events.push_back(Event::Opened { pull: id, epoch, next, top });
@@ -407,6 +421,12 @@ impl Pull {
             Some(hole) if is_full => hole.last = last,
             _ => self.holes.push_back(Hole { first, last, ask_at, asked: 0 }),
         }
+    }
+
+    /// So far the upstream has sent of a life that is not opened: perhaps not yet.
+    fn note_other(&mut self, life: u16, high: u64) {
+        let known = self.other.filter(|(known, _)| *known == life).map_or(0, |(_, high)| high);
+        self.other = Some((life, high.max(known)));
     }
 
     /// What to ask for now: for the first time, and again. At most [`ASKED_MAX`] messages.

@@ -4,7 +4,7 @@
 //! once. A third or second copy is added only while a chosen line is in trouble, within a budget of
 //! bytes. What is asked for again goes twice: redundancy is cheapest on repairs (Hairpin, NSDI'24).
 //!
-//! Invariant: the highest offset sent of each pull is told in beats until one of them was heard.
+//! Invariant: the highest offset sent of each pull is told in beats until one that told it was heard.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::LineId;
 use super::pool::{Pool, Tier};
-use crate::message::Class;
+use crate::message::{Class, Epoch};
 use crate::wire::datagram::{MARKS_MAX, Mark, Nack};
 
 /// What a sender has counted.
@@ -37,8 +37,12 @@ pub struct SenderCounts {
 pub struct Sender {
     /// The last offset of pulls that sent lately, until the other end has heard of it.
     marks: BTreeMap<u64, Told>,
-    /// Where the next beat goes on, if not all marks fit in one.
+    /// Pulls whose mark no beat has told yet, oldest first; some of them may be closed.
+    untold: VecDeque<u64>,
+    /// Where the next beat goes on with the others, if not all fit in one.
     marked: u64,
+    /// The other end's beats that were looked at.
+    heard: (u64, u64),
     /// Bytes of further copies that may be sent.
     spare: f64,
     /// Messages that are not sent again before an instant, oldest first.
@@ -47,27 +51,32 @@ pub struct Sender {
     counts: SenderCounts,
 }
 
-/// A mark, and the last beats that told it; 0 for none.
-#[derive(Clone, Copy, Debug, Default)]
+/// A mark, and the beats that told it: the last one, and which of the 63 before it; 0 for none.
+#[derive(Clone, Copy, Debug)]
 struct Told {
+    epoch: Epoch,
     high: u64,
-    beats: [u64; TOLD_MAX],
-    next: usize,
+    beat: u64,
+    beats: u64,
 }
 
 impl Sender {
+    /// A message is sent for the first time: beats tell it until one of them was heard.
+    pub fn mark(&mut self, pull: u64, epoch: Epoch, offset: u64) {
+        let known = self.marks.get(&pull);
+        // Offsets of another life say nothing about this one.
+        if known.is_some_and(|known| known.epoch == epoch && known.high >= offset) {
+            return;
+        }
+        if known.is_none_or(|known| known.beats != 0) {
+            self.untold.push_back(pull);
+        }
+        self.marks.insert(pull, Told { epoch, high: offset, beat: 0, beats: 0 });
+    }
+
     /// Chooses the lines for a message that is sent for the first time.
-    pub fn send(
-        &mut self,
-        pool: &Pool,
-        (pull, offset): (u64, u64),
-        class: Class,
-        bytes: usize,
-    ) -> Vec<LineId> {
-        self.mark(pull, offset);
-        self.counts.messages += 1;
-        self.counts.bytes += bytes as u64;
-        self.spare = (self.spare + bytes as f64 * COPIES_MAX).min(SPARE_MAX);
+    pub fn send(&mut self, pool: &Pool, class: Class, bytes: usize) -> Vec<LineId> {
+        self.first(bytes);
         let mut lines = pool.copies();
         let lossy = |line: Option<&LineId>| {
             line.is_some_and(|id| {
@@ -124,40 +133,54 @@ impl Sender {
         self.spare = (self.spare - (lines * bytes) as f64).max(-SPARE_MAX);
     }
 
-    /// What to tell in a beat: so much as fits in `bytes`.
+    /// What to tell in a beat, so much as fits in `bytes`: first what none has told yet, then the
+    /// others in turn.
     pub fn marks(&mut self, beat: u64, bytes: usize) -> Vec<Mark> {
-        let fits = (bytes / MARK_BYTES_MAX).min(MARKS_MAX);
-        let after = (Bound::Excluded(self.marked), Bound::Unbounded);
-        let mut pulls: Vec<u64> = self.marks.range(after).map(|(pull, _)| *pull).collect();
-        pulls.extend(self.marks.range(..=self.marked).map(|(pull, _)| *pull));
-        pulls.truncate(fits);
-        self.marked = pulls.last().copied().unwrap_or(0);
-        let mut told = Vec::with_capacity(pulls.len());
-        for pull in pulls {
-            if let Some(mark) = self.marks.get_mut(&pull) {
-                mark.beats[mark.next % TOLD_MAX] = beat;
-                mark.next += 1;
-                told.push(Mark { pull, high: mark.high });
+        let mut told = Vec::new();
+        let mut left = bytes;
+        while let Some(pull) = self.untold.front().copied() {
+            if let Some(mark) = self.marks.get_mut(&pull).filter(|mark| mark.beats == 0) {
+                if !mark.tell(pull, beat, &mut left, &mut told) {
+                    return told;
+                }
+            }
+            self.untold.pop_front();
+        }
+        let from = self.marked;
+        let after = (Bound::Excluded(from), Bound::Unbounded);
+        for range in [after, (Bound::Unbounded, Bound::Included(from))] {
+            for (pull, mark) in self.marks.range_mut(range).filter(|(_, mark)| mark.beat != beat) {
+                if !mark.tell(*pull, beat, &mut left, &mut told) {
+                    return told;
+                }
+                self.marked = *pull;
             }
         }
         told
     }
 
-    /// The other end heard our beats: bit `i` of `heard` is beat `base - i`.
-    pub fn handle_beats(&mut self, base: u64, heard: u64) {
-        let was_heard = |beat: &u64| {
-            *beat > 0
-                && base.checked_sub(*beat).is_some_and(|age| age < 64 && heard >> age & 1 == 1)
-        };
-        self.marks.retain(|_, mark| !mark.beats.iter().any(was_heard));
+    /// Whether something waits that no beat has told yet.
+    pub fn has_untold(&self) -> bool {
+        !self.untold.is_empty()
     }
 
-    /// A message went by a stream on `line`: it is marked like any other, and not sent again while
-    /// it may still arrive.
-    pub fn sent_by_stream(&mut self, (pull, offset): (u64, u64), bytes: usize, now: Instant) {
-        self.mark(pull, offset);
-        self.counts.messages += 1;
-        self.counts.bytes += bytes as u64;
+    /// The other end heard our beats: bit `i` of `heard` is beat `base - i`.
+    pub fn handle_beats(&mut self, base: u64, heard: u64) {
+        if std::mem::replace(&mut self.heard, (base, heard)) != (base, heard) {
+            self.marks.retain(|_, mark| !mark.was_heard(base, heard));
+        }
+    }
+
+    /// A message went by a stream, on so many lines: it is not sent again while it may still arrive.
+    pub fn sent_by_stream(
+        &mut self,
+        (pull, offset): (u64, u64),
+        bytes: usize,
+        lines: usize,
+        now: Instant,
+    ) {
+        self.first(bytes);
+        self.copy(lines.saturating_sub(1), bytes);
         self.spare_until((pull, offset), now + STREAM_PATIENCE, now);
     }
 
@@ -169,11 +192,6 @@ impl Sender {
     /// What happened so far.
     pub fn counts(&self) -> SenderCounts {
         self.counts
-    }
-
-    fn mark(&mut self, pull: u64, offset: u64) {
-        let high = self.marks.get(&pull).map_or(0, |mark| mark.high);
-        self.marks.insert(pull, Told { high: high.max(offset), ..Told::default() });
     }
 
     fn spare_until(&mut self, key: (u64, u64), until: Instant, now: Instant) {
@@ -192,10 +210,46 @@ impl Sender {
         }
     }
 
+    fn first(&mut self, bytes: usize) {
+        self.counts.messages += 1;
+        self.counts.bytes += bytes as u64;
+        self.spare = (self.spare + bytes as f64 * COPIES_MAX).min(SPARE_MAX);
+    }
+
     fn copy(&mut self, count: usize, bytes: usize) {
         self.counts.copies += count as u64;
         self.counts.copy_bytes += (count * bytes) as u64;
         self.spare = (self.spare - (count * bytes) as f64).max(-SPARE_MAX);
+    }
+}
+
+impl Told {
+    /// Tells it in a beat, unless it takes more than what is `left` of that.
+    fn tell(&mut self, pull: u64, beat: u64, left: &mut usize, told: &mut Vec<Mark>) -> bool {
+        let mark = Mark { pull, life: Mark::life_of(self.epoch), high: self.high };
+        let Some(after) = left.checked_sub(mark.encoded_len()).filter(|_| told.len() < MARKS_MAX)
+        else {
+            return false;
+        };
+        *left = after;
+        told.push(mark);
+        let step = beat.saturating_sub(self.beat);
+        self.beats =
+            u32::try_from(step).ok().and_then(|n| self.beats.checked_shl(n)).unwrap_or(0) | 1;
+        self.beat = beat;
+        true
+    }
+
+    /// Whether a beat that told it is among those heard: bit `i` of `heard` is beat `base - i`.
+    fn was_heard(&self, base: u64, heard: u64) -> bool {
+        let aligned = |bits: u64, by: u64| {
+            u32::try_from(by).ok().and_then(|by| bits.checked_shr(by)).unwrap_or(0)
+        };
+        let both = match base.checked_sub(self.beat) {
+            Some(newer) => aligned(heard, newer) & self.beats,
+            None => aligned(self.beats, self.beat - base) & heard,
+        };
+        both != 0
     }
 }
 
@@ -205,12 +259,8 @@ pub fn asked(nack: &Nack) -> impl Iterator<Item = u64> {
     ranges.flat_map(|(first, count)| first..first.saturating_add(count)).take(NACK_MESSAGES_MAX)
 }
 
-/// Beats that are remembered of a mark: 400 ms of round trip at 50 ms between beats.
-const TOLD_MAX: usize = 8;
 /// How long a stream may take before what it carries is sent another way.
 const STREAM_PATIENCE: Duration = Duration::from_millis(250);
-/// Bytes of a mark: two numbers, of which the pull's is below 2^28 and the offset's below 2^42.
-const MARK_BYTES_MAX: usize = 10;
 /// Loss from which on one line alone is not trusted.
 const LOSSY: f64 = 0.35;
 /// Copies of a repair.
@@ -225,3 +275,6 @@ const ASKED_AGAIN: Duration = Duration::from_millis(500);
 const REPAIRS_MAX: usize = 8192;
 /// Messages that one request may ask for.
 const NACK_MESSAGES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -177,18 +177,25 @@ impl<Out, In> Trunk<Out, In> {
         is_due
     }
 
-    /// Sends the beat that is due on every line, with `marks`.
+    /// Sends the beat that is due on every line, with `marks` of at most [`Trunk::marks_max`] bytes.
     pub(super) fn send_beats(&mut self, marks: Vec<Mark>, now: Instant) {
-        let marks = (!marks.is_empty()).then(|| encoded(&Signal::Marks(marks)));
         let lines: Vec<LineId> = self.pool.ids().collect();
+        let marks = Signal::Marks(marks);
         for line in lines {
-            let beat = self.pool.beat(line, self.inbox.had(), now);
-            self.queue(line, encoded(&Signal::Beat(beat)), now);
-            if let Some(marks) = &marks {
-                self.queue(line, marks.clone(), now);
+            let mut frames = BytesMut::new();
+            Signal::Beat(self.pool.beat(line, self.inbox.had(), now)).encode(&mut frames);
+            if marks != Signal::Marks(Vec::new()) {
+                marks.encode(&mut frames);
             }
+            // In one datagram: whoever has heard the beat knows the marks.
+            self.queue(line, frames.freeze(), now);
         }
         self.flush(now);
+    }
+
+    /// Bytes of marks that fit a datagram beside a beat.
+    pub(super) fn marks_max(&self) -> usize {
+        self.frame_max().saturating_sub(BEAT_BYTES + self.pool.len() * LINE_BYTES)
     }
 
     /// Puts a frame into the line's next datagram, which leaves at `due`.
@@ -272,6 +279,10 @@ pub(super) fn encoded(signal: &Signal) -> Bytes {
 
 /// Bytes of a datagram's number: up to 2^35 datagrams.
 const SEQ_BYTES: usize = 5;
+/// Bytes of a beat apart from its lines, and of a frame's head, where each number has its usual size
+/// after years; and of each of its lines.
+const BEAT_BYTES: usize = 60;
+const LINE_BYTES: usize = 24;
 /// An acknowledgement comes in the beat that a control message hastens, or in the next one.
 const ACK_WITHIN: Duration = Duration::from_millis(80);
 const RTT_ASSUMED: Duration = Duration::from_millis(100);

@@ -5,16 +5,17 @@
 //!   0 message   as in frame.rs
 //!   5 beat      number | period_ms | sent_us | acked | base | primary | echo | held_us | count | line…
 //!     line      id | sent | loss_permille | lag_us | verdict (1 byte) | beats (8 bytes, big-endian)
-//!   6 marks     (pull | high)…       the last offset that was sent for a pull
+//!   6 marks     (pull | life | high)…      the last offset that was sent for a pull
 //!   7 nack      pull | (first | count)…    offsets that are missing
 //! ```
 //!
 //! Invariant: whatever arrives, at most [`LINES_MAX`] lines, [`MARKS_MAX`] marks and [`RANGES_MAX`]
-//! ranges are read of a frame, and nothing is allocated by a number that a peer declares.
+//! ranges are read of a frame, no number reaches 2^62, and nothing is allocated by a number that a peer declares.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::frame::{Frame, FrameError, number, put_varint, varint_len};
+use crate::message::Epoch;
 
 /// A heartbeat. Both ends of a trunk send one with the same number on every line at the same time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,8 +73,23 @@ pub enum Verdict {
 pub struct Mark {
     /// The pull.
     pub pull: u64,
+    /// The life of the log, as [`Mark::life_of`] shortens it.
+    pub life: u16,
     /// The offset.
     pub high: u64,
+}
+
+impl Mark {
+    /// The low 14 bits of an epoch, two bytes: epochs are random, and a mark is mistaken only where
+    /// it overtakes the change of epoch and both agree, once in 16,384 times.
+    pub fn life_of(epoch: Epoch) -> u16 {
+        (epoch.number() % (1 << LIFE_BITS)) as u16
+    }
+
+    /// Bytes in a frame.
+    pub fn encoded_len(&self) -> usize {
+        varint_len(self.pull) + varint_len(self.life.into()) + varint_len(self.high)
+    }
 }
 
 /// Offsets that did not arrive and are asked for.
@@ -137,6 +153,7 @@ impl Signal {
                 rest.put_u8(MARKS);
                 for mark in marks {
                     put_varint(&mut rest, mark.pull);
+                    put_varint(&mut rest, mark.life.into());
                     put_varint(&mut rest, mark.high);
                 }
             }
@@ -162,7 +179,10 @@ impl Signal {
                     if marks.len() == MARKS_MAX {
                         return Err(FrameError::Field("marks"));
                     }
-                    marks.push(Mark { pull: number(&mut rest)?, high: number(&mut rest)? });
+                    let (pull, life) = (number(&mut rest)?, number(&mut rest)?);
+                    let life = u16::try_from(life).ok().filter(|life| life >> LIFE_BITS == 0);
+                    let life = life.ok_or(FrameError::Field("life"))?;
+                    marks.push(Mark { pull, life, high: number(&mut rest)? });
                 }
                 Ok(Self::Marks(marks))
             }
@@ -265,8 +285,9 @@ pub fn read(mut datagram: Bytes) -> Result<(u64, Vec<Item>), FrameError> {
 
 /// Lines of one trunk.
 pub const LINES_MAX: usize = 32;
-/// Marks in one frame: of the least size, two bytes each, what a datagram of 1,200 bytes holds.
-pub const MARKS_MAX: usize = 600;
+/// Marks in one frame: of the least size, three bytes each, what a datagram of 1,200 bytes holds.
+pub const MARKS_MAX: usize = 400;
+const LIFE_BITS: u32 = 14;
 /// Ranges in one nack.
 pub const RANGES_MAX: usize = 64;
 
@@ -274,11 +295,13 @@ pub const RANGES_MAX: usize = 64;
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::frame::NUMBER_MAX;
     use super::*;
 
     fn signals() -> impl Strategy<Value = Signal> {
         let verdict = prop::sample::select(vec![Verdict::Good, Verdict::Gray, Verdict::Silent]);
-        let note = (any::<u32>(), any::<u64>(), 0..=1000u64, any::<u64>(), verdict, any::<u64>());
+        let number = || 0..NUMBER_MAX;
+        let note = (any::<u32>(), number(), 0..=1000u64, number(), verdict, any::<u64>());
         let note = note.prop_map(|(line, sent, loss_permille, lag_us, verdict, beats)| LineNote {
             line,
             sent,
@@ -287,27 +310,40 @@ mod tests {
             verdict,
             beats,
         });
-        let numbers = proptest::array::uniform5(any::<u64>());
-        let echo = proptest::option::of((0..u64::MAX, any::<u64>()));
+        let numbers = proptest::array::uniform5(number());
+        let echo = proptest::option::of((0..NUMBER_MAX - 1, number()));
         let primary = proptest::option::of(any::<u32>());
         let beat = (numbers, primary, echo, proptest::collection::vec(note, 0..5)).prop_map(
             |([number, period_ms, sent_us, acked, base], primary, echo, lines)| {
                 Signal::Beat(Beat { number, period_ms, sent_us, acked, base, primary, echo, lines })
             },
         );
-        let mark = (any::<u64>(), any::<u64>()).prop_map(|(pull, high)| Mark { pull, high });
-        let range = (1..u64::MAX / 2, 1..u64::MAX / 2);
+        let mark = (number(), 0..1u16 << LIFE_BITS, number());
+        let mark = mark.prop_map(|(pull, life, high)| Mark { pull, life, high });
+        let range = (1..NUMBER_MAX, 1..NUMBER_MAX);
         prop_oneof![
             beat,
             proptest::collection::vec(mark, 0..20).prop_map(Signal::Marks),
-            (any::<u64>(), proptest::collection::vec(range, 0..9))
+            (number(), proptest::collection::vec(range, 0..9))
                 .prop_map(|(pull, ranges)| Signal::Nack(Nack { pull, ranges })),
         ]
     }
 
+    #[test]
+    fn numbers_that_sums_might_overflow_with_are_refused() {
+        let read_mark = |high| {
+            let mut frame = BytesMut::new();
+            Signal::Marks(vec![Mark { pull: 1, life: 2, high }]).encode(&mut frame);
+            read(datagram(1, &[frame.freeze()])).map(|_| ())
+        };
+        assert_eq!(read_mark(NUMBER_MAX - 1), Ok(()));
+        assert_eq!(read_mark(NUMBER_MAX), Err(FrameError::Field("number")));
+        assert_eq!(read(datagram(u64::MAX, &[])), Err(FrameError::Field("number")));
+    }
+
     proptest! {
         #[test]
-        fn datagrams_read_back(seq in 1u64.., signals in proptest::collection::vec(signals(), 0..4)) {
+        fn datagrams_read_back(seq in 1..NUMBER_MAX, signals in proptest::collection::vec(signals(), 0..4)) {
             let frames: Vec<Bytes> = signals.iter().map(|signal| {
                 let mut out = BytesMut::new();
                 signal.encode(&mut out);

@@ -10,7 +10,8 @@
 //! `meta` is the Protobuf message `Meta`, empty for most messages. Frames follow each other on streams
 //! and in datagrams, which carry other kinds too (see [`datagram`](super::datagram)).
 //!
-//! Invariant: no length a peer declares is trusted before it is compared with its bound.
+//! Invariant: no length a peer declares is trusted before it is compared with its bound, and no number
+//! reaches 2^62.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message as _;
@@ -149,9 +150,14 @@ fn byte(input: &mut &[u8]) -> Result<u8, FrameError> {
     Ok(*first)
 }
 
+/// A number that sums and conversions to signed ones can take.
 pub(super) fn number(input: &mut &[u8]) -> Result<u64, FrameError> {
-    take_varint(input)?.ok_or(FrameError::Truncated)
+    let number = take_varint(input)?.ok_or(FrameError::Truncated)?;
+    if number < NUMBER_MAX { Ok(number) } else { Err(FrameError::Field("number")) }
 }
+
+/// No offset, count or time of ours comes near it.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 
 fn epoch(input: &mut &[u8]) -> Result<Epoch, FrameError> {
     u32::try_from(number(input)?).ok().and_then(Epoch::new).ok_or(FrameError::Field("epoch"))
@@ -219,7 +225,7 @@ mod tests {
                 tags,
                 speed,
             });
-        (any::<u64>(), epoch, 1u64.., any::<u64>(), content).prop_map(
+        (0..NUMBER_MAX, epoch, 1..NUMBER_MAX, 0..NUMBER_MAX, content).prop_map(
             |(pull, epoch, offset, time_ms, content)| Frame {
                 pull,
                 epoch,
