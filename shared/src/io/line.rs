@@ -392,6 +392,20 @@ pub async fn send_frames(connection: &Connection, mut pieces: Vec<Bytes>) -> Res
     }
 }
 
+/// Closes endpoints with all their connections, and gives the peers a moment to hear of it.
+pub async fn close(endpoints: &[Endpoint], reason: &str) {
+    for endpoint in endpoints {
+        endpoint.close(CLOSE_DONE, reason.as_bytes());
+    }
+    let told = async {
+        for endpoint in endpoints {
+            endpoint.wait_idle().await;
+        }
+    };
+    // A peer that hears nothing finds out by itself.
+    let _ = tokio::time::timeout(CLOSE_WITHIN, told).await;
+}
+
 /// Waits until the peer's certificate is trusted no more, and closes the connection then: the
 /// handshake looked at it once, and a line lasts for weeks.
 pub async fn distrusted(connection: &Connection, nodes: &Nodes) -> LineError {
@@ -452,6 +466,8 @@ pub const CLOSE_REFUSED: VarInt = VarInt::from_u32(2);
 /// Close code of lines whose node has opened others from another process.
 pub const CLOSE_REPLACED: VarInt = VarInt::from_u32(3);
 
+/// How long closing may take: a few round trips.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Answers to requests, which may be large histories, have priority 0: nothing waits behind them.
 const LIVE_PRIORITY: i32 = 1;
 const CONTROL_PRIORITY: i32 = 2;

@@ -273,6 +273,15 @@ mod tests {
         assert!(!opener.hasten(SocketAddr::from(([1, 1, 1, 1], 2)), now), "none leads there");
         assert!(opener.hasten(SocketAddr::from(([1, 1, 1, 1], 1)), now));
         assert_eq!(opener.next_deadline(), Some(now));
+        for _ in 0..12 {
+            opener.poll(now);
+            opener.drain(line);
+            opener.handle_closed(line, now);
+            now = opener.next_deadline().expect("a retry").max(now);
+        }
+        opener.drain(line);
+        opener.handle_closed(line, now);
+        assert!(opener.next_deadline().expect("a retry") >= now + PAUSE_NEVER_MAX / 2, "refused");
         opener.handle_barred(now);
         assert!(opener.next_deadline().expect("a retry") >= now + PAUSE_NEVER_MAX / 2);
         opener.hasten(SocketAddr::from(([1, 1, 1, 1], 1)), now);

@@ -93,8 +93,7 @@ pub(super) async fn serve(hall: Hall, endpoint: Endpoint, shutdown: Shutdown) {
             }
         }
     }
-    endpoint.close(line::CLOSE_DONE, b"the edge ends");
-    endpoint.wait_idle().await;
+    line::close(&[endpoint], "the edge ends").await;
 }
 
 /// The numbers after the shards' that sessions read under; each belongs to one session at a time.

@@ -185,9 +185,8 @@ impl Uplink {
                 },
             }
         }
-        for way in std::iter::once(self.origin).chain(self.neighbours) {
-            way.end.close("the edge ends").await;
-        }
+        let ways = std::iter::once(self.origin).chain(self.neighbours);
+        CallingEnd::close_all(ways.map(|way| way.end).collect(), "the edge ends").await;
     }
 
     async fn act(&mut self) {

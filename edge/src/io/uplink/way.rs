@@ -95,7 +95,9 @@ impl Way {
 pub(super) async fn wait_any(ways: &mut [Way]) {
     let mut waits: Vec<Pin<Box<_>>> = ways.iter_mut().map(|way| Box::pin(way.end.wait())).collect();
     poll_fn(|cx| {
-        let has_happened = waits.iter_mut().any(|wait| wait.as_mut().poll(cx).is_ready());
+        // Each of them, so that one to which much happens holds up none.
+        let polls = waits.iter_mut().map(|wait| wait.as_mut().poll(cx).is_ready());
+        let has_happened = polls.fold(false, |before, ready| before | ready);
         if has_happened { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;

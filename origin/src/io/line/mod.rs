@@ -68,8 +68,7 @@ pub async fn serve(
             tokio::time::timeout(MOVE_WITHIN, async { while tasks.join_next().await.is_some() {} })
                 .await;
     }
-    endpoint.close(line::CLOSE_DONE, b"the origin ends");
-    endpoint.wait_idle().await;
+    line::close(&[endpoint], "the origin ends").await;
 }
 
 /// How long edges get to move to a successor.

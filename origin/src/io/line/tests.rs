@@ -356,6 +356,31 @@ async fn more_pulls_than_streams_catch_up_in_turns() {
 }
 
 #[tokio::test]
+async fn an_end_closes_in_time_whatever_it_calls() {
+    let fixture = Fixture::new();
+    let silent = std::net::UdpSocket::bind(any()).unwrap();
+    let place = Place {
+        node: "bj".into(),
+        session: 7,
+        expects: Role::Origin,
+        locals: vec![LineEnd::of(any())],
+        remotes: vec![LineEnd::of(silent.local_addr().unwrap())],
+    };
+    let mut end = CallingEnd::new(place, fixture.edge.clone(), Settings::default()).unwrap();
+    tokio::select! {
+        biased;
+        () = end.wait() => panic!("nobody answers"),
+        () = std::future::ready(()) => {}
+    }
+    let alive = fixture.call(8, 1).await;
+    let connection = alive.connections().remove(0);
+    let started = tokio::time::Instant::now();
+    CallingEnd::close_all(vec![end, alive], "the edge ends").await;
+    assert!(started.elapsed() < line::OPEN_TIMEOUT / 2, "{:?}", started.elapsed());
+    assert!(connection.close_reason().is_some());
+}
+
+#[tokio::test]
 async fn a_line_that_takes_nothing_holds_up_no_other() {
     let fixture = Fixture::new();
     let hello = |line| Hello {

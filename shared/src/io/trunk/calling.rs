@@ -213,14 +213,12 @@ impl CallingEnd {
         self.with.as_ref().map(|(node, _)| node.as_str())
     }
 
-    /// Closes everything and waits until the other end has been told.
-    pub async fn close(mut self, reason: &str) {
-        for (_, line) in std::mem::take(&mut self.lines) {
-            line.close(reason);
-        }
-        for (_, endpoint) in &self.endpoints {
-            endpoint.wait_idle().await;
-        }
+    /// Gives up every attempt and closes every line of several ends, and gives the other ends a
+    /// moment to hear of it.
+    pub async fn close_all(ends: Vec<Self>, reason: &str) {
+        let endpoints: Vec<Endpoint> =
+            ends.into_iter().flat_map(|end| end.endpoints).map(|(_, endpoint)| endpoint).collect();
+        line::close(&endpoints, reason).await;
     }
 
     fn given_up_at(&self) -> Option<Instant> {
@@ -356,10 +354,15 @@ impl CallingEnd {
     /// left.
     fn go_away(&mut self, line: LineId, away: &control::GoAway, now: Instant) {
         tracing::info!(line = line.0, address = away.address, reason = away.reason, "go away");
+        let was_leaving = self.is_leaving();
         self.caller.handle_draining(line, now);
         self.opener.drain(line);
         let Ok(remote) = away.address.parse::<LineEnd>() else {
-            return self.opener.handle_all_lost(now);
+            tracing::error!(address = away.address, "the upstream goes where nobody can call it");
+            if !was_leaving && self.is_leaving() {
+                self.opener.handle_all_lost(now);
+            }
+            return;
         };
         let address = remote.address;
         self.opener.add_remotes(&[remote], now);
@@ -377,6 +380,8 @@ impl CallingEnd {
     fn reset(&mut self, reason: &str) {
         let now = Instant::now();
         self.generation += 1;
+        // What still comes of them would take the place of what comes next.
+        self.attempts = JoinSet::new();
         for (line, _) in std::mem::take(&mut self.opening) {
             self.opener.handle_closed(line, now);
         }
