@@ -16,6 +16,7 @@ pub mod room;
 pub mod session;
 pub mod shard;
 pub mod token;
+pub mod tokens;
 pub mod upgrade;
 pub mod upstreams;
 pub mod websocket;

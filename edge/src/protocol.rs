@@ -108,10 +108,17 @@ impl Protocol {
         }
     }
 
-    /// A subscription lost messages, and with them itself: the client should recover or start afresh.
-    pub fn handle_lost(&mut self, channel: &ChannelName, cx: &Context<'_>, out: &mut Output) {
+    /// A subscription lost messages, as many as are `missing` (0 is unknown), and with them itself:
+    /// the client should recover or start afresh.
+    pub fn handle_lost(
+        &mut self,
+        channel: &ChannelName,
+        missing: u64,
+        cx: &Context<'_>,
+        out: &mut Output,
+    ) {
         match self {
-            Self::Goim(session) => session.handle_lost(channel, cx, out),
+            Self::Goim(session) => session.handle_lost(channel, missing, cx, out),
             Self::Centrifuge(session) => session.handle_lost(channel, cx, out),
         }
     }

@@ -1,10 +1,10 @@
 //! A room: one channel as one shard faces it. Here a message is encoded once per form, and every
 //! client is a cursor.
 //!
-//! Items that arrived since the last sweep began are encoded into a [`Segment`] per form that has
-//! members; a member's cursor is the number of the next segment it gets. Members at the same place
-//! share the same bytes. Whoever is slow keeps its cursor, up to [`STREAM_BYTES_MAX`] behind; beyond
-//! that it has lost its place and is told so. A sweep is made in slices, so that a large room does not
+//! Items that arrived since the last sweep began are encoded into [`Segment`]s for each form that has
+//! members. Members at the same place share the same bytes. Whoever is slow keeps its cursor, up to
+//! [`STREAM_BYTES_MAX`] behind, which droppable messages are the first not to count to; beyond that it
+//! has lost its place and is told so. A sweep is made in slices, so that a large room does not
 //! delay others, and the longer it takes the more the next one carries in one write.
 //!
 //! Invariant: items enter every stream in order, each once, and no later than a newcomer's seat.
@@ -15,17 +15,20 @@ use std::time::{Duration, Instant};
 
 use shared::channel::ChannelName;
 use shared::limits::HISTORY_MESSAGES_MAX;
-use shared::message::{Message, Position};
+use shared::message::{Class, Message, Position};
+use shared::namespace::{Options, SlowReader};
 use shared::ring::{Bounds, Cursor, Read, Ring};
 
 use crate::form::{Form, Item};
 use crate::hub::JoinId;
 use crate::session::{AskId, Recover, Subscribed};
 
+mod sample;
 mod stream;
 
+use sample::Sampler;
+pub use stream::{Lost, STREAM_BYTES_MAX, Segment, Write, Written, accepts};
 use stream::{Progress, Stream};
-pub use stream::{STREAM_BYTES_MAX, Segment, Write, Written, accepts};
 
 /// Names a connection of a shard; never reused while the shard lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +72,21 @@ pub enum Admission {
     Waits,
 }
 
+/// What an edge that has too much to do leaves out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pressure {
+    /// The share of droppable messages that is kept, 0 to 1.
+    pub keep: f64,
+    /// The least time between two rounds of writing to the members of a room.
+    pub sweep_interval: Duration,
+}
+
+impl Default for Pressure {
+    fn default() -> Self {
+        Self { keep: 1.0, sweep_interval: Duration::ZERO }
+    }
+}
+
 /// A channel as one shard faces it.
 #[derive(Debug)]
 pub struct Room {
@@ -85,6 +103,8 @@ pub struct Room {
     older: Option<Older>,
     members: u32,
     total: Option<u32>,
+    sampler: Sampler,
+    slow: SlowReader,
     sweep: Option<Sweep>,
     /// The least time from the beginning of one sweep to that of the next.
     sweep_interval: Duration,
@@ -123,6 +143,8 @@ impl Room {
             older: None,
             members: 0,
             total: None,
+            sampler: Sampler::default(),
+            slow: SlowReader::default(),
             sweep: None,
             sweep_interval: Duration::ZERO,
             sweep_at: None,
@@ -187,24 +209,39 @@ impl Room {
         self.older = None;
     }
 
-    /// New items. Returns whether there is something to sweep.
-    pub fn handle_items(&mut self, items: &[Item]) -> bool {
-        let Some(ring) = &mut self.ring else { return false };
+    /// New items. Of droppable messages a sample is for members: of the share that `pressure` leaves,
+    /// as many as the namespace lets. Returns how many are not in it.
+    pub fn handle_items(&mut self, items: &[Item], pressure: Pressure, now: Instant) -> u64 {
+        let Some(ring) = &mut self.ring else { return 0 };
+        let mut sampled_out = 0;
         for item in items {
-            if let Item::Message(message) = item
-                && ring.push(message.offset, Arc::clone(message)).is_err()
-            {
-                continue; // known already
+            if let Item::Message(message) = item {
+                if ring.push(message.offset, Arc::clone(message)).is_err() {
+                    continue; // known already
+                }
+                let droppable = message.content.class == Class::Droppable;
+                if droppable && !self.sampler.admits(pressure.keep, now) {
+                    sampled_out += 1;
+                    continue;
+                }
             }
             self.fresh.push(item.clone());
         }
+        sampled_out
+    }
+
+    /// Whether items came since the last sweep began.
+    pub fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
     }
 
     /// Messages are missing: the room goes on after `position`, and everyone in it loses its seat.
-    pub fn handle_gap(&mut self, position: Position) -> Vec<ConnectionId> {
+    pub fn handle_gap(&mut self, position: Position) -> Vec<Lost> {
+        let before = self.top().filter(|top| top.epoch == position.epoch);
+        let missing = before.map_or(0, |top| position.offset.saturating_sub(top.offset));
         self.handle_open(position, self.offsets, Vec::new());
-        self.vacate()
+        let lost = self.vacate().into_iter();
+        lost.map(|connection| Lost { connection, missing }).collect()
     }
 
     /// Takes every seat away; the connections that had one.
@@ -302,9 +339,16 @@ impl Room {
         self.members -= u32::from(stream.leave(seat.member));
     }
 
-    /// The least time from the beginning of one sweep to that of the next, from now on.
-    pub fn set_sweep_interval(&mut self, interval: Duration) {
-        self.sweep_interval = interval;
+    /// What its namespace says, from now on.
+    pub fn set_options(&mut self, options: &Options) {
+        self.sweep_interval = options.sweep_interval;
+        self.sampler.rate = options.droppable_rate;
+        self.slow = options.slow;
+    }
+
+    /// What happens to members that have lost their place.
+    pub fn slow(&self) -> SlowReader {
+        self.slow
     }
 
     /// When the next slice of a sweep may be made; `None` is at once.
@@ -345,14 +389,22 @@ impl Room {
     }
 
     /// Begins to offer every member what it has not had, or goes on with it, until `budget` members
-    /// were written to. `write` is given a connection and its segments.
-    pub fn sweep(&mut self, budget: &mut usize, now: Instant, write: &mut Write<'_>) -> Swept {
+    /// were written to. `write` is given a connection and its segments. The next sweep begins no
+    /// earlier than the namespace or `pressure` say.
+    pub fn sweep(
+        &mut self,
+        budget: &mut usize,
+        pressure: Pressure,
+        now: Instant,
+        write: &mut Write<'_>,
+    ) -> Swept {
         let mut lost = Vec::new();
         let mut sweep = match self.sweep.take() {
             Some(sweep) => sweep,
             None => {
                 self.encode_fresh();
-                self.sweep_at = (!self.sweep_interval.is_zero()).then(|| now + self.sweep_interval);
+                let interval = self.sweep_interval.max(pressure.sweep_interval);
+                self.sweep_at = (!interval.is_zero()).then(|| now + interval);
                 let progress = self.streams.first().map(Stream::begin).unwrap_or_default();
                 Sweep { stream: 0, progress, behind: false, again: false }
             }
@@ -373,10 +425,14 @@ impl Room {
         Swept { lost, behind: sweep.behind, done }
     }
 
-    /// Offers one member what it has not had. `None` if it has lost its place, and its seat with it.
-    pub fn offer(&mut self, seat: Seat, write: &mut Write<'_>) -> Option<Written> {
-        let offered = self.streams.get_mut(seat.stream)?.offer(seat.member, write);
-        self.members -= u32::from(offered.is_none());
+    /// Offers one member what it has not had. An error if it has lost its place, and its seat with
+    /// it.
+    pub fn offer(&mut self, seat: Seat, write: &mut Write<'_>) -> Result<Written, Lost> {
+        let Some(stream) = self.streams.get_mut(seat.stream) else {
+            return Ok(Written { segments: 0, more: true });
+        };
+        let offered = stream.offer(seat.member, write);
+        self.members -= u32::from(offered.is_err());
         offered
     }
 
@@ -439,8 +495,8 @@ impl Room {
 /// How a slice of a sweep ended.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// Connections that have lost their place, and their seat.
-    pub lost: Vec<ConnectionId>,
+    /// Members that have lost their place, and their seat.
+    pub lost: Vec<Lost>,
     /// Whether some member has not had everything.
     pub behind: bool,
     /// Whether every member has had its turn and nothing came meanwhile; else another slice must

@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use shared::channel::ChannelName;
 use shared::message::{ClientInfo, Message, Position};
+use shared::namespace::{Namespaces, SlowReader};
 use shared::ring::Cursor;
 use shared::wire::control;
 use slab::Slab;
 
 use crate::hub::{JoinId, News, Notice};
-use crate::room::{Admission, ConnectionId, Room, Seat, Segment, Swept, Waiting, Written};
-use crate::session::{Answer, Ask, AskId, Close, Identity};
+use crate::room::{
+    Admission, ConnectionId, Lost, Pressure, Room, Seat, Segment, Swept, Waiting, Written,
+};
+use crate::session::{Answer, Ask, AskId, Blame, Close, Identity};
 
 mod pace;
 mod turns;
@@ -29,8 +32,8 @@ use turns::Turns;
 pub enum Event {
     /// A session must be given its answer.
     Answer(ConnectionId, AskId, Answer),
-    /// A session has lost a subscription.
-    Lost(ConnectionId, ChannelName),
+    /// A session has lost a subscription, and with it so many messages; 0 is unknown.
+    Lost(ConnectionId, ChannelName, u64),
     /// A connection must end after what was written to it.
     Close(ConnectionId, Close),
     /// The hub must be told.
@@ -79,6 +82,10 @@ struct Subscription {
 /// The deciding part of a shard.
 #[derive(Debug, Default)]
 pub struct Shard {
+    namespaces: Arc<Namespaces>,
+    pressure: Pressure,
+    /// Droppable messages that were not in a room's sample.
+    sampled_out: u64,
     clients: Slab<Client>,
     serial_next: u64,
     rooms: Slab<Room>,
@@ -98,6 +105,31 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// A shard without connections.
+    pub fn new(namespaces: Arc<Namespaces>) -> Self {
+        Self { namespaces, ..Self::default() }
+    }
+
+    /// What namespaces say, from now on.
+    pub fn set_namespaces(&mut self, namespaces: Arc<Namespaces>) {
+        for (_, room) in &mut self.rooms {
+            if let Some(options) = namespaces.options(room.channel()) {
+                room.set_options(options);
+            }
+        }
+        self.namespaces = namespaces;
+    }
+
+    /// How much this edge has to do, from now on.
+    pub fn set_pressure(&mut self, pressure: Pressure) {
+        self.pressure = pressure;
+    }
+
+    /// Droppable messages that were not in a room's sample, and so not for its members.
+    pub fn sampled_out(&self) -> u64 {
+        self.sampled_out
+    }
+
     /// A connection came.
     pub fn connect(&mut self) -> ConnectionId {
         self.serial_next += 1;
@@ -194,7 +226,8 @@ impl Shard {
                 self.admit_waiting(room, now);
             }
             News::Items(items) => {
-                if self.rooms[room].handle_items(&items) {
+                self.sampled_out += self.rooms[room].handle_items(&items, self.pressure, now);
+                if self.rooms[room].has_fresh() {
                     self.wait_turn(room, now);
                 }
                 self.admit_waiting(room, now);
@@ -206,7 +239,8 @@ impl Shard {
             }
             News::Refused { code, message, temporary } => {
                 self.by_name.remove(&channel);
-                let lost = self.rooms[room].vacate();
+                let vacated = self.rooms[room].vacate().into_iter();
+                let lost = vacated.map(|connection| Lost { connection, missing: 0 }).collect();
                 self.lose(room, lost);
                 for waiting in self.rooms[room].drain_waiting() {
                     let message = message.clone();
@@ -326,7 +360,7 @@ impl Shard {
             let Some(swept) = self.rooms.get_mut(room) else { continue };
             let share = swept.share(self.clients.len());
             let (clients, pace) = (&self.clients, &mut self.pace);
-            let swept = swept.sweep(&mut left, now, &mut |id, segments| {
+            let swept = swept.sweep(&mut left, self.pressure, now, &mut |id, segments| {
                 let accepted = clients.get(id.slot).and_then(|c| c.accepted.as_ref());
                 pace.write(share, segments, &mut |segments| write(id, accepted, segments))
             });
@@ -340,7 +374,7 @@ impl Shard {
             if behind {
                 self.later.insert(room);
             }
-            self.lose(room, lost);
+            self.lose_slow(room, lost);
         }
         true
     }
@@ -371,16 +405,16 @@ impl Shard {
                 pace.write(share, segments, &mut |segments| write(accepted, segments))
             });
             match offered {
-                Some(Written { more: false, .. }) => break,
-                Some(_) if self.pace.take_held() => {
+                Ok(Written { more: false, .. }) => break,
+                Ok(_) if self.pace.take_held() => {
                     self.later.insert(subscription.room);
                 }
-                Some(_) => {}
-                None => lost.push(subscription.room),
+                Ok(_) => {}
+                Err(member) => lost.push((subscription.room, member)),
             }
         }
-        for room in lost {
-            self.lose(room, vec![id]);
+        for (room, member) in lost {
+            self.lose_slow(room, vec![member]);
         }
     }
 
@@ -414,7 +448,11 @@ impl Shard {
             None => {
                 self.joins += 1;
                 let join = JoinId(self.joins);
-                let room = self.rooms.insert(Room::new(channel.clone(), join));
+                let mut room = Room::new(channel.clone(), join);
+                if let Some(options) = self.namespaces.options(&channel) {
+                    room.set_options(options);
+                }
+                let room = self.rooms.insert(room);
                 self.by_name.insert(channel.clone(), room);
                 let from = waiting.recover.and_then(|recover| {
                     Some(Cursor { epoch: recover.epoch?, next: recover.offset.checked_add(1)? })
@@ -476,9 +514,21 @@ impl Shard {
         }
     }
 
+    /// What happens to connections that were too slow for a room.
+    fn lose_slow(&mut self, room: usize, lost: Vec<Lost>) {
+        let Some(SlowReader::Close) = self.rooms.get(room).map(Room::slow) else {
+            return self.lose(room, lost);
+        };
+        for Lost { connection, missing } in lost {
+            let reason = format!("too slow: {missing} messages are missing; connect again");
+            let close = Close { code: 3008, reason, blame: Blame::Network };
+            self.events.push_back(Event::Close(connection, close));
+        }
+    }
+
     /// Tells connections that they have lost their seats in a room.
-    fn lose(&mut self, room: usize, lost: Vec<ConnectionId>) {
-        for id in lost {
+    fn lose(&mut self, room: usize, lost: Vec<Lost>) {
+        for Lost { connection: id, missing } in lost {
             let Some(subscription) = self.take_subscription(id, room) else { continue };
             let channel = self.rooms[room].channel().clone();
             if let Some(info) = subscription.presence {
@@ -486,7 +536,7 @@ impl Shard {
                 self.events.push_back(Event::Hub(left));
             }
             self.counted.insert(room);
-            self.events.push_back(Event::Lost(id, channel));
+            self.events.push_back(Event::Lost(id, channel, missing));
         }
         self.leave_if_empty(room);
     }
@@ -566,7 +616,7 @@ fn replaced() -> Close {
     Close {
         code: 3503,
         reason: "another connection logged in with this key".to_owned(),
-        blame: crate::session::Blame::Peer,
+        blame: Blame::Peer,
     }
 }
 

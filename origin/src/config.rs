@@ -16,7 +16,7 @@ use shared::io::tls::NodeFiles;
 use shared::line::LineEnd;
 use shared::line::opener::CANDIDATES_MAX;
 use shared::message::Class;
-use shared::namespace::{Access, Durability, Namespaces, Options};
+use shared::namespace::{Access, Durability, Namespaces, Options, SWEEP_INTERVAL_MAX, SlowReader};
 
 use crate::io::hook::HookConfig;
 use crate::io::store::Place;
@@ -333,6 +333,25 @@ fn read_options(reader: &mut Reader, name: &str) -> Options {
             &key("force_recovery"),
             defaults.force_recovery,
             "Whether subscribers recover even if they do not ask for it.",
+        ),
+        sweep_interval: reader.ranged(
+            &key("sweep_interval"),
+            defaults.sweep_interval,
+            Duration::ZERO..=SWEEP_INTERVAL_MAX,
+            "The least time between two rounds of writing to a channel's readers: messages wait so \
+             long at most and go out together, which saves edges work; 0: at once.",
+        ),
+        droppable_rate: reader.value(
+            &key("droppable_rate"),
+            defaults.droppable_rate,
+            "Droppable messages per second and channel that readers are given, a sample of all; 0: all.",
+        ),
+        slow: reader.one_of(
+            &key("slow"),
+            defaults.slow,
+            &SlowReader::NAMES,
+            "What happens to readers that are too slow: skip tells them and goes on with the newest, \
+             close ends their connection.",
         ),
     };
     if options.join_leave && !options.presence {

@@ -59,6 +59,21 @@ impl Access {
     }
 }
 
+/// What happens to a reader that is too slow for what is kept for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowReader {
+    /// It is told, as far as its protocol can, and goes on with the newest or recovers.
+    #[default]
+    Skip,
+    /// Its connection ends with a code that names the remedy.
+    Close,
+}
+
+impl SlowReader {
+    /// All of them with their names in configuration.
+    pub const NAMES: [(&'static str, Self); 2] = [("skip", Self::Skip), ("close", Self::Close)];
+}
+
 /// The options of a namespace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -88,6 +103,13 @@ pub struct Options {
     pub history: bool,
     /// Whether subscribers recover even if they do not ask for it.
     pub force_recovery: bool,
+    /// The least time between two rounds of writing to the readers of a channel, at most
+    /// [`SWEEP_INTERVAL_MAX`]: messages wait so long at most, and go out together. Zero: none.
+    pub sweep_interval: Duration,
+    /// Droppable messages per second and channel that readers are given, a sample of all; 0 is all.
+    pub droppable_rate: u32,
+    /// What happens to readers that are too slow.
+    pub slow: SlowReader,
 }
 
 impl Default for Options {
@@ -106,6 +128,9 @@ impl Default for Options {
             join_leave: false,
             history: true,
             force_recovery: true,
+            sweep_interval: Duration::ZERO,
+            droppable_rate: 40,
+            slow: SlowReader::Skip,
         }
     }
 }
@@ -168,3 +193,6 @@ impl Default for Namespaces {
         Self::new(BTreeMap::new())
     }
 }
+
+/// The longest that messages may wait to be written together.
+pub const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(1);

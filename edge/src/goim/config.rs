@@ -25,6 +25,8 @@ pub struct Config {
     pub rooms_max: u32,
     /// What happens to a connection that misses messages.
     pub gap: GapMode,
+    /// The operation of the message that tells a goim client of it.
+    pub notice_operation: i32,
 }
 
 /// Who may log in.
@@ -37,11 +39,13 @@ pub enum AuthMode {
     Token,
 }
 
-/// What happens to a connection that misses messages; neither dialect can tell it.
+/// What happens to a connection that misses messages; neither dialect has words of its own for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapMode {
     /// It goes on with the newest message.
     Skip,
+    /// It goes on with the newest message, after one that says what is missing.
+    Notice,
     /// It is closed, so that the client connects again and knows.
     Close,
 }
@@ -56,6 +60,7 @@ impl Default for Config {
             danmaku_room: format!("live://{ROOM_PLACEHOLDER}"),
             rooms_max: 16,
             gap: GapMode::Skip,
+            notice_operation: 1999,
         }
     }
 }
@@ -113,10 +118,21 @@ impl Configure for Config {
             gap: reader.one_of(
                 "goim.gap",
                 default.gap,
-                &[("skip", GapMode::Skip), ("close", GapMode::Close)],
-                "What happens to a connection that cannot be given messages it should get: the protocol has \
-                 no words for it, so either it goes on with the newest (`skip`) or is closed and connects \
-                 again (`close`).",
+                &[
+                    ("skip", GapMode::Skip),
+                    ("notice", GapMode::Notice),
+                    ("close", GapMode::Close),
+                ],
+                "What happens to a connection that cannot be given messages it should get. It goes on with \
+                 the newest (`skip`); so it does after a message with a JSON body that has the `cmd` \
+                 LINECAST_GAP, the `channel` and how many are `missing`, 0 if unknown (`notice`); or it is \
+                 closed and connects again (`close`).",
+            ),
+            notice_operation: reader.ranged(
+                "goim.notice_operation",
+                default.notice_operation,
+                20..=i32::MAX,
+                "The operation of that message for goim clients.",
             ),
         };
         let example = config.danmaku_room.replace(ROOM_PLACEHOLDER, "1000");

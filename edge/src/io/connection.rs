@@ -15,6 +15,7 @@ use super::socket::Socket;
 use crate::protocol::Protocol;
 use crate::room::{ConnectionId, Segment, Written, accepts};
 use crate::session::{Blame, Close};
+use crate::tokens::Tokens;
 use crate::websocket::{self, Decoder};
 use crate::wheel::Tick;
 
@@ -187,6 +188,8 @@ impl Connection {
                     pieces[wanted] = IoSlice::new(&segment.bytes);
                     wanted += 1;
                     bytes += segment.bytes.len();
+                } else if segment.bytes.is_empty() {
+                    counts.shed += u64::from(segment.messages);
                 }
                 offered += 1;
                 if bytes >= WRITE_BYTES || offered == PIECES_MAX {
@@ -290,31 +293,6 @@ impl Connection {
     }
 }
 
-/// A token bucket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tokens {
-    left: f64,
-    counted_at: Instant,
-}
-
-impl Tokens {
-    pub(super) fn new(burst: u32, now: Instant) -> Self {
-        Self { left: f64::from(burst), counted_at: now }
-    }
-
-    /// Takes one, if there is one.
-    pub(super) fn take(&mut self, per_second: u32, burst: u32, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.counted_at).as_secs_f64();
-        self.left = (self.left + elapsed * f64::from(per_second)).min(f64::from(burst));
-        self.counted_at = now;
-        if self.left < 1.0 {
-            return false;
-        }
-        self.left -= 1.0;
-        true
-    }
-}
-
 /// What writing amounted to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WriteCounts {
@@ -324,6 +302,8 @@ pub(super) struct WriteCounts {
     pub(super) bytes: u64,
     /// Messages whose last byte, or first part, it took.
     pub(super) messages: u64,
+    /// Droppable messages that a slow client does not get.
+    pub(super) shed: u64,
 }
 
 /// Bytes offered in one write: what a socket's send buffer takes at most by default.

@@ -30,13 +30,15 @@ struct Sums {
 
 type Of = fn(&Counters) -> &AtomicU64;
 
-const SHARD_COUNTERS: [(&str, &str, Of); 9] = [
+const SHARD_COUNTERS: [(&str, &str, Of); 11] = [
     ("accepted", "Connections accepted", |c| &c.accepted),
     ("refused", "Connections turned away at the door", |c| &c.refused),
     ("deliveries", "Messages written to clients", |c| &c.deliveries),
     ("delivered_bytes", "Bytes of messages written to clients", |c| &c.bytes),
     ("writes", "Writes that carried messages", |c| &c.writes),
     ("lost_subscriptions", "Subscriptions that lost messages and were told", |c| &c.lost),
+    ("shed", "Droppable messages that slow clients did not get", |c| &c.shed),
+    ("sampled_out", "Droppable messages that were not in a room's sample", |c| &c.sampled_out),
     ("ended_by_peer", "Connections that ended by the client's leaving or fault", |c| &c.ended_peer),
     ("ended_by_us", "Connections that ended by our decision or fault", |c| &c.ended_us),
     ("ended_by_network", "Connections that ended by the path between", |c| &c.ended_network),

@@ -22,7 +22,7 @@ use shared::wire::control::{Command, command};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, REPLIES_MAX, Stage, Tokens, WriteCounts};
+use super::connection::{Connection, REPLIES_MAX, Stage, WriteCounts};
 use super::door::Door;
 use super::socket::Socket;
 use super::uplink::ToShard;
@@ -33,6 +33,7 @@ use crate::protocol::{Protocol, Setups};
 use crate::room::ConnectionId;
 use crate::session::{Ask, Blame, Close, Context, Output};
 use crate::shard::{Event, Shard, ToHub};
+use crate::tokens::Tokens;
 use crate::wheel::Wheel;
 
 /// What a listener's clients speak first.
@@ -61,6 +62,10 @@ pub(super) struct Counters {
     pub(super) writes: AtomicU64,
     /// Subscriptions that lost messages and were told.
     pub(super) lost: AtomicU64,
+    /// Droppable messages that slow clients did not get.
+    pub(super) shed: AtomicU64,
+    /// Droppable messages that were not in a room's sample.
+    pub(super) sampled_out: AtomicU64,
     /// Ends by the client's leaving or fault.
     pub(super) ended_peer: AtomicU64,
     /// Ends by our decision or fault.
@@ -102,7 +107,7 @@ impl World {
             id,
             setups: Setups::new(&config),
             config,
-            shard: Shard::default(),
+            shard: Shard::new(Arc::clone(&namespaces)),
             connections: Vec::new(),
             namespaces,
             door,
@@ -119,6 +124,7 @@ impl World {
 
     /// The upstream told its namespaces anew.
     pub(super) fn set_namespaces(&mut self, namespaces: Arc<Namespaces>) {
+        self.shard.set_namespaces(Arc::clone(&namespaces));
         self.namespaces = namespaces;
     }
 
@@ -157,7 +163,7 @@ impl World {
             Entrance::Goim => Stage::Plain,
             Entrance::Http => Stage::Head,
         };
-        let asks = Tokens::new(self.config.limits.asks_burst, now);
+        let asks = Tokens::new(self.config.limits.asks_burst.into(), now);
         let mut connection = Connection::new(id, socket, peer, stage, asks, now);
         connection.counted = counted;
         if entrance == Entrance::Goim {
@@ -247,6 +253,7 @@ impl World {
         }
         self.pump();
         self.counters.connections.store(self.shard.connections() as u64, Ordering::Relaxed);
+        self.counters.sampled_out.store(self.shard.sampled_out(), Ordering::Relaxed);
     }
 
     /// Ends every connection in order, because this edge ends.
@@ -331,10 +338,10 @@ impl World {
                 });
                 self.resume(id);
             }
-            Event::Lost(id, channel) => {
+            Event::Lost(id, channel, missing) => {
                 self.counters.lost.fetch_add(1, Ordering::Relaxed);
                 self.with_protocol(id, |protocol, cx, out| {
-                    protocol.handle_lost(&channel, cx, out);
+                    protocol.handle_lost(&channel, missing, cx, out);
                 });
             }
             Event::Close(id, close) => self.end(id, &close),
@@ -457,7 +464,8 @@ impl World {
             return true;
         }
         let (rate, burst) = (self.config.limits.asks_per_second, self.config.limits.asks_burst);
-        self.connection(id).is_some_and(|connection| connection.asks.take(rate, burst, now))
+        self.connection(id)
+            .is_some_and(|connection| connection.asks.take(rate.into(), burst.into(), now))
     }
 
     /// Ends a connection for a reason; its seats are free at once.
@@ -518,6 +526,7 @@ impl World {
         self.counters.deliveries.fetch_add(counts.messages, Ordering::Relaxed);
         self.counters.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
         self.counters.writes.fetch_add(counts.writes, Ordering::Relaxed);
+        self.counters.shed.fetch_add(counts.shed, Ordering::Relaxed);
     }
 
     fn count_end(&self, blame: Blame) {

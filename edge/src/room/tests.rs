@@ -116,7 +116,7 @@ fn a_client_that_is_ahead_waits_for_this_edge() {
     let mut room = open(6..=10);
     assert!(matches!(room.admit(waiting(0, recover(11), start), start), Admission::Waits));
     assert_eq!(room.wants_older(), None);
-    room.handle_items(&items(11..=12, 1));
+    room.handle_items(&items(11..=12, 1), NONE, start);
     let again = room.take_waiting().pop().expect("it waits");
     let (_, subscribed) = seated(&mut room, again, start);
     assert_eq!(offsets(&subscribed), Some(vec![12]));
@@ -159,12 +159,12 @@ fn who_comes_later_does_not_get_what_came_before() {
     let start = now();
     let mut room = open(1..=1);
     seated(&mut room, waiting(0, None, start), start);
-    room.handle_items(&items(2..=3, 1));
+    room.handle_items(&items(2..=3, 1), NONE, start);
     let (_, late) = seated(&mut room, waiting(1, None, start), start);
     assert_eq!(late.position.offset, 3);
-    room.handle_items(&items(4..=4, 1));
+    room.handle_items(&items(4..=4, 1), NONE, start);
     let mut got: HashMap<usize, Vec<u64>> = HashMap::new();
-    room.sweep(&mut ALL.clone(), start, &mut |id, segments| {
+    room.sweep(&mut ALL.clone(), NONE, start, &mut |id, segments| {
         let mut count = 0;
         for segment in segments {
             got.entry(id.slot).or_default().extend(read_back(&segment.bytes));
@@ -184,8 +184,8 @@ fn a_member_far_behind_loses_its_place_and_others_do_not() {
     let mut lost = Vec::new();
     let mut fast = 0;
     for offset in 2..=100 {
-        room.handle_items(&items(offset..=offset, 40_000));
-        let swept = room.sweep(&mut ALL.clone(), start, &mut |id, segments| {
+        room.handle_items(&items(offset..=offset, 40_000), NONE, start);
+        let swept = room.sweep(&mut ALL.clone(), NONE, start, &mut |id, segments| {
             let segments = if id.slot == 0 { 0 } else { segments.count() };
             fast += segments;
             Written { segments, more: true }
@@ -193,13 +193,71 @@ fn a_member_far_behind_loses_its_place_and_others_do_not() {
         lost.extend(swept.lost);
         assert!(room.streams[0].bytes() <= STREAM_BYTES_MAX);
     }
-    assert_eq!(lost, [id(0)]);
+    assert_eq!(lost, [Lost { connection: id(0), missing: 27 }]);
     assert_eq!(fast, 99);
     assert_eq!(room.members(), 1);
 }
 
 /// Slices in which everybody has a turn.
 const ALL: usize = usize::MAX;
+/// No pressure.
+const NONE: Pressure = Pressure { keep: 1.0, sweep_interval: Duration::ZERO };
+
+#[test]
+fn droppable_messages_make_room_for_others() {
+    let start = now();
+    let mut room = open(1..=1);
+    room.set_options(&Options { droppable_rate: 0, ..Options::default() });
+    seated(&mut room, waiting(0, None, start), start);
+    let push = |room: &mut Room, offsets: std::ops::RangeInclusive<u64>, class| {
+        for offset in offsets {
+            let mut message = Arc::unwrap_or_clone(message(offset, 40_000));
+            message.content.class = class;
+            room.handle_items(&[Item::Message(Arc::new(message))], NONE, start);
+            let swept = room.sweep(&mut ALL.clone(), NONE, start, &mut |_, _| Written {
+                segments: 0,
+                more: false,
+            });
+            assert!(swept.lost.is_empty());
+        }
+    };
+    push(&mut room, 2..=11, Class::Urgent);
+    push(&mut room, 12..=60, Class::Droppable);
+    push(&mut room, 61..=65, Class::Normal);
+    let (mut got, mut shed) = (Vec::new(), 0);
+    room.sweep(&mut ALL.clone(), NONE, start, &mut |_, segments| {
+        let mut count = 0;
+        for segment in segments {
+            match accepts(None, segment) {
+                true => got.extend(read_back(&segment.bytes)),
+                false => shed += segment.messages,
+            }
+            count += 1;
+        }
+        Written { segments: count, more: true }
+    });
+    assert!((2..=11).chain(61..=65).all(|offset| got.contains(&offset)), "{got:?}");
+    assert_eq!(got.len() + shed as usize, 64);
+    assert!(shed > 30);
+    assert!(got.is_sorted());
+}
+
+#[test]
+fn members_get_a_sample_and_recovery_all() {
+    let start = now();
+    let mut room = open(1..=1);
+    room.set_options(&Options { droppable_rate: 40, ..Options::default() });
+    seated(&mut room, waiting(0, None, start), start);
+    let droppable = (2..=101).map(|offset| {
+        let mut message = Arc::unwrap_or_clone(message(offset, 1));
+        message.content.class = Class::Droppable;
+        Item::Message(Arc::new(message))
+    });
+    let sampled_out = room.handle_items(&droppable.collect::<Vec<_>>(), NONE, start);
+    assert_eq!(sampled_out, 90, "a burst is a quarter of a second's worth");
+    let (_, subscribed) = seated(&mut room, waiting(1, recover(1), start), start);
+    assert_eq!(offsets(&subscribed).map(|offsets| offsets.len()), Some(100));
+}
 
 #[test]
 fn a_sweep_in_slices_reaches_everyone_once() {
@@ -210,7 +268,7 @@ fn a_sweep_in_slices_reaches_everyone_once() {
     }
     let mut got: Vec<(usize, u64)> = Vec::new();
     let slice = |room: &mut Room, got: &mut Vec<(usize, u64)>| {
-        let swept = room.sweep(&mut 2, start, &mut |id, segments| {
+        let swept = room.sweep(&mut 2, NONE, start, &mut |id, segments| {
             let before = got.len();
             for segment in segments {
                 got.extend(read_back(&segment.bytes).into_iter().map(|offset| (id.slot, offset)));
@@ -219,10 +277,10 @@ fn a_sweep_in_slices_reaches_everyone_once() {
         });
         swept.done
     };
-    room.handle_items(&items(2..=2, 1));
+    room.handle_items(&items(2..=2, 1), NONE, start);
     assert!(!slice(&mut room, &mut got));
     // What comes meanwhile waits for the next sweep, whoever comes meanwhile for what is next.
-    room.handle_items(&items(3..=3, 1));
+    room.handle_items(&items(3..=3, 1), NONE, start);
     assert!(!slice(&mut room, &mut got));
     seated(&mut room, waiting(5, None, start), start);
     assert!(!slice(&mut room, &mut got), "3 was encoded for those who were here");
@@ -236,7 +294,7 @@ fn a_sweep_in_slices_reaches_everyone_once() {
 fn an_interval_lies_between_the_beginnings_of_sweeps() {
     let start = now();
     let mut room = open(1..=1);
-    room.set_sweep_interval(Duration::from_millis(100));
+    room.set_options(&Options { sweep_interval: Duration::from_millis(100), ..Options::default() });
     for slot in 0..2 {
         seated(&mut room, waiting(slot, None, start), start);
     }
@@ -244,11 +302,11 @@ fn an_interval_lies_between_the_beginnings_of_sweeps() {
         let _ = id;
         Written { segments: segments.count(), more: true }
     };
-    room.handle_items(&items(2..=2, 1));
+    room.handle_items(&items(2..=2, 1), NONE, start);
     assert_eq!(room.sweep_at(start), None);
-    assert!(!room.sweep(&mut 1, start, &mut all).done);
+    assert!(!room.sweep(&mut 1, NONE, start, &mut all).done);
     assert_eq!(room.sweep_at(start), None, "what has begun goes on");
-    assert!(room.sweep(&mut 1, start, &mut all).done);
+    assert!(room.sweep(&mut 1, NONE, start, &mut all).done);
     let next = start + Duration::from_millis(100);
     assert_eq!((room.sweep_at(start), room.sweep_at(next)), (Some(next), None));
 }
@@ -266,7 +324,7 @@ proptest! {
         for (what, n) in steps {
             match what {
                 0 | 1 => {
-                    room.handle_items(&items(top + 1..=top + n as u64, 3));
+                    room.handle_items(&items(top + 1..=top + n as u64, 3), NONE, start);
                     top += n as u64;
                 }
                 2 => {
@@ -293,10 +351,10 @@ proptest! {
                         Written { segments: count, more: true }
                     };
                     if what < 6 {
-                        let swept = room.sweep(&mut n.clone(), start, &mut write);
+                        let swept = room.sweep(&mut n.clone(), NONE, start, &mut write);
                         prop_assert!(swept.lost.is_empty());
                     } else if let Some(seat) = seats.get(&n) {
-                        prop_assert!(room.offer(*seat, &mut write).is_some());
+                        prop_assert!(room.offer(*seat, &mut write).is_ok());
                     }
                 }
             }
@@ -308,7 +366,7 @@ proptest! {
         }
         // The first may finish one that is under way.
         for _ in 0..2 {
-            room.sweep(&mut ALL.clone(), start, &mut |id, segments| {
+            room.sweep(&mut ALL.clone(), NONE, start, &mut |id, segments| {
                 let mut count = 0;
                 for segment in segments {
                     got.entry(id.slot).or_default().extend(read_back(&segment.bytes));

@@ -1,5 +1,6 @@
 use shared::channel::Spelling;
 use shared::message::{Content, Epoch};
+use shared::namespace::Options;
 
 use super::*;
 use crate::form::{Compression, Dialect, Encoding, Form, Item, Transport};
@@ -67,7 +68,7 @@ fn events(shard: &mut Shard) -> Vec<String> {
             format!("{} failed {} with {code}", id.slot, ask.0)
         }
         Event::Answer(id, ask, Answer::Response(_)) => format!("{} answered {}", id.slot, ask.0),
-        Event::Lost(id, channel) => format!("{} lost {channel}", id.slot),
+        Event::Lost(id, channel, missing) => format!("{} lost {missing} of {channel}", id.slot),
         Event::Close(id, close) => format!("{} closes with {}", id.slot, close.code),
         Event::Hub(ToHub::Join(channel, _, from)) => {
             format!("join {channel} from {:?}", from.map(|cursor| cursor.next))
@@ -179,6 +180,31 @@ fn who_goes_while_waiting_is_forgotten() {
 }
 
 #[test]
+fn who_is_too_slow_is_told_or_closed() {
+    let start = now();
+    for (slow, expected) in
+        [(SlowReader::Skip, "0 lost 40 of live:1"), (SlowReader::Close, "0 closes with 3008")]
+    {
+        let options = Options { slow, ..Options::default() };
+        let namespaces = Namespaces::new([("live".to_owned(), options)].into());
+        let mut shard = Shard::new(Arc::new(namespaces));
+        let id = shard.connect();
+        shard.handle_ask(id, subscribe(1, "live:1", None), start);
+        open(&mut shard, "live:1", 0, start);
+        events(&mut shard);
+        let large = |offset| {
+            let body = "a".repeat(30_000).into();
+            let content = Content { body, ..Content::default() };
+            Arc::new(Message { offset, time_ms: 0, content })
+        };
+        tell(&mut shard, "live:1", items((1..=40).map(large)), start);
+        slice(&mut shard, usize::MAX, &mut Vec::new());
+        let said = events(&mut shard);
+        assert!(said.iter().any(|event| event == expected), "{said:?}");
+    }
+}
+
+#[test]
 fn a_refusal_and_a_gap_are_told() {
     let start = now();
     let mut shard = Shard::default();
@@ -195,7 +221,7 @@ fn a_refusal_and_a_gap_are_told() {
     tell(&mut shard, "live:1", News::Gap(position(9)), start);
     assert_eq!(
         events(&mut shard),
-        ["c2 live:1 false", "0 lost live:1", "count live:1 0", "leave live:1",]
+        ["c2 live:1 false", "0 lost 6 of live:1", "count live:1 0", "leave live:1",]
     );
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::control;
 use crate::message::{Class, ClientInfo, Content, Message};
-use crate::namespace::{Access, Durability, Namespaces, Options};
+use crate::namespace::{Access, Durability, Namespaces, Options, SWEEP_INTERVAL_MAX, SlowReader};
 
 /// A message outside a live frame, outgoing.
 pub fn stored_out(message: &Message) -> control::StoredMessage {
@@ -91,6 +91,9 @@ pub fn namespaces_out(namespaces: &Namespaces) -> Vec<control::Namespace> {
             join_leave: options.join_leave,
             history: options.history,
             force_recovery: options.force_recovery,
+            sweep_interval_ms: options.sweep_interval.min(SWEEP_INTERVAL_MAX).as_millis() as u32,
+            droppable_rate: options.droppable_rate,
+            slow: u32::from(options.slow == SlowReader::Close),
         })
         .collect()
 }
@@ -118,6 +121,10 @@ pub fn namespaces_in(namespaces: Vec<control::Namespace>) -> Namespaces {
                     join_leave: told.join_leave,
                     history: told.history,
                     force_recovery: told.force_recovery,
+                    sweep_interval: Duration::from_millis(told.sweep_interval_ms.into())
+                        .min(SWEEP_INTERVAL_MAX),
+                    droppable_rate: told.droppable_rate,
+                    slow: if told.slow == 1 { SlowReader::Close } else { SlowReader::Skip },
                 };
                 (told.name, options)
             })
@@ -155,6 +162,9 @@ mod tests {
             subscribe: Access::Subscriber,
             class: Class::Droppable,
             join_leave: true,
+            sweep_interval: Duration::from_millis(100),
+            droppable_rate: 7,
+            slow: SlowReader::Close,
             ..Options::default()
         };
         let namespaces = Namespaces::new([("live".to_owned(), options)].into());

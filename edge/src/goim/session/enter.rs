@@ -212,15 +212,16 @@ impl Session {
         channel: &ChannelName,
         context: &Context<'_>,
         output: &mut Output,
-    ) {
+    ) -> bool {
         let quiet = channel.is_inbox() || channel.is_reserved();
         if !quiet && !self.rooms.contains(channel) && !self.has_just_opened(channel) {
-            return;
+            return false;
         }
         let shown = context.namespaces.options(channel).is_some_and(|options| options.presence);
         let info = (shown && !quiet).then(|| self.info());
         let id = self.subscribe(channel.clone(), info, quiet, output);
         self.reopening.get_or_insert_default().asks.push((id, channel.clone()));
+        true
     }
 
     /// What became of a subscription that was opened anew: without it the client would miss

@@ -19,13 +19,13 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use shared::channel::{ChannelName, Spelling};
-use shared::message::ClientInfo;
+use shared::message::{ClientInfo, Content, Message};
 
 use super::auth::Dialect;
 use super::config::GapMode;
 use super::frame::{self, BODY_BYTES_MAX, Frame, FrameError, HEADER_BYTES, Head};
 use super::{Setup, operation};
-use crate::form::{self, Form, Transport};
+use crate::form::{self, Form, Item, Transport};
 use crate::session::{Answer, Ask, AskId, Blame, Close, Context, Output};
 use crate::websocket::{self, Opcode};
 use enter::Entering;
@@ -215,6 +215,7 @@ impl Session {
     pub fn handle_lost(
         &mut self,
         channel: &ChannelName,
+        missing: u64,
         context: &Context<'_>,
         output: &mut Output,
     ) {
@@ -222,7 +223,14 @@ impl Session {
             return;
         }
         match self.setup.config.gap {
-            GapMode::Skip => self.subscribe_again(channel, context, output),
+            GapMode::Skip => {
+                self.subscribe_again(channel, context, output);
+            }
+            GapMode::Notice => {
+                if self.subscribe_again(channel, context, output) {
+                    self.tell_missing(channel, missing, context, output);
+                }
+            }
             GapMode::Close => {
                 self.end(3010, "messages are missing: connect again", Blame::Us, output);
             }
@@ -409,6 +417,24 @@ impl Session {
             filtered: quiet,
         });
         id
+    }
+
+    /// Tells the client of messages that it does not get.
+    fn tell_missing(
+        &self,
+        channel: &ChannelName,
+        missing: u64,
+        context: &Context<'_>,
+        output: &mut Output,
+    ) {
+        let name = channel.spelled(Spelling::Slashes);
+        let body =
+            serde_json::json!({ "cmd": "LINECAST_GAP", "channel": name, "missing": missing });
+        let operation = self.setup.config.notice_operation;
+        let content = Content { body: body.to_string().into(), operation, ..Content::default() };
+        let notice = Message { offset: 0, time_ms: context.unix_ms, content };
+        let items = [Item::Message(Arc::new(notice))];
+        self.form().encode(channel, false, &items, &mut output.bytes);
     }
 
     /// Gives up a channel, whether it is open, under way or being opened anew.

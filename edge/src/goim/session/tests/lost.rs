@@ -20,6 +20,22 @@ fn lost_messages() {
 }
 
 #[test]
+fn a_client_is_told_what_is_missing() {
+    for (login, expected) in [(GOIM_LOGIN, "op 1999 v1 s0 "), (DANMAKU_LOGIN, "op 5 v0 s0 ")] {
+        let config = Config { gap: GapMode::Notice, ..Config::default() };
+        let mut world = World::with(Transport::Tcp, config);
+        world.log_in(login);
+        let said = world.lost("live:1000");
+        assert!(said[0].starts_with(expected), "{said:?}");
+        for part in ["LINECAST_GAP", "live://1000", "missing\\\":7"] {
+            assert!(said[0].contains(part), "{said:?}");
+        }
+        assert!(said[1].contains(" live:1000 seen as"), "{said:?}");
+        assert!(world.lost("live:5").is_empty(), "a room that it is not in");
+    }
+}
+
+#[test]
 fn a_lost_room_that_is_left_is_not_missed() {
     let mut world = World::tcp();
     world.log_in(GOIM_LOGIN);

@@ -146,7 +146,9 @@ impl World {
 
     fn lost(&mut self, channel: &str) -> Vec<String> {
         let (channel, _) = ChannelName::parse(channel).expect("a name");
-        self.call(|session, _, context, output| session.handle_lost(&channel, context, output));
+        self.call(|session, _, context, output| {
+            session.handle_lost(&channel, 7, context, output);
+        });
         self.said()
     }
 
