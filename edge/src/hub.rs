@@ -242,6 +242,26 @@ impl Hub {
         }
     }
 
+    /// A shard has lost news of channels, of messages where that is said: it goes on at their ends.
+    pub fn handle_lost(
+        &mut self,
+        shard: ShardId,
+        lost: impl IntoIterator<Item = (ChannelName, bool)>,
+    ) {
+        for (name, messages) in lost {
+            let Some(channel) = self.channels.get(&name).filter(|channel| channel.is_open()) else {
+                continue;
+            };
+            let Some(join) = channel.shards.get(&shard).copied() else { continue };
+            let gap = channel.ring.as_ref().filter(|_| messages).map(|ring| News::Gap(ring.top()));
+            self.counts.gaps += u64::from(gap.is_some());
+            for news in gap.into_iter().chain(channel.total.map(News::Total)) {
+                let notice = Notice { channel: name.clone(), join, news };
+                self.actions.push_back(Action::Tell(shard, notice));
+            }
+        }
+    }
+
     /// A shard wants to read a channel; `from` is where its first reader would like to start.
     pub fn handle_join(
         &mut self,
@@ -261,7 +281,10 @@ impl Hub {
             }
             return;
         }
-        if self.channels.len() >= self.channels_max {
+        // Other edges leave the last quarter to this one's clients.
+        let is_own = usize::from(shard.0) < SHARDS_MAX;
+        let max = if is_own { self.channels_max } else { self.channels_max / 4 * 3 };
+        if self.channels.len() >= max {
             self.counts.refusals += 1;
             let message = "this edge pulls as many channels as it can".to_owned();
             let news = News::Refused { code: 106, message, temporary: true };

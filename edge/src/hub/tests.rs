@@ -493,3 +493,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn other_edges_leave_room_for_this_ones_clients() {
+    let start = now();
+    let mut hub = connected(start); // for 100 channels, the broadcast's among them
+    let name = |n: u32| ChannelName::parse(&format!("live:{n}")).expect("a name").0;
+    let edge = ShardId(SHARDS_MAX as u8);
+    for n in 0..80 {
+        hub.handle_join(edge, JoinId(n.into()), name(n), None, start);
+    }
+    assert_eq!(hub.channels(), 75);
+    for n in 80..120 {
+        hub.handle_join(SHARD, JoinId(n.into()), name(n), None, start);
+    }
+    assert_eq!(hub.channels(), 100);
+}

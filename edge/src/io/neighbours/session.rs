@@ -508,8 +508,9 @@ async fn forward(to_hub: ToHub, shard: ShardId, request: Request) -> Response {
     Response { kind: Some(kind) }
 }
 
-/// What a session may be behind the hub before the hub waits for it.
-const QUEUE: usize = 1024;
+/// What a session may be behind the hub before it is over. It takes everything at once, so only what
+/// comes in one of its turns waits: of an edge that opens all its pulls, their tails.
+const QUEUE: usize = 1 << 16;
 const TICK: Duration = Duration::from_millis(100);
 /// Messages of one pull before others get their turn.
 const TURN_MESSAGES: usize = 256;

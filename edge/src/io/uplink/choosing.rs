@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use shared::io::trunk::News;
 use shared::wire::control::{Quality, Welcome, down};
 use shared::wire::convert;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::super::neighbours::{FromNeighbour, ToNeighbour};
 use super::Uplink;
-use super::requests::Route;
+use super::requests::{For, Route};
 use super::way::Way;
 use crate::hub::ShardId;
 use crate::upstreams::{Choice, OwnWay, is_beside_origin};
@@ -33,11 +34,10 @@ impl Uplink {
                 && let Some(news) = way.end.poll()
             {
                 if let News::Event(event) = news {
-                    // Pulls at others than the upstream are closed: the hub knows none of them.
                     events.push(event);
                     continue;
                 }
-                self.hub.handle_events(events.drain(..), now);
+                self.take_events(Choice::Neighbour(at), &mut events, now);
                 match news {
                     News::Up(welcome) => self.welcomed(at, *welcome),
                     News::Down => self.lapse(at, None),
@@ -56,7 +56,7 @@ impl Uplink {
                     News::Control(_) | News::Switch(_) | News::Event(_) => {}
                 }
             }
-            self.hub.handle_events(events, now);
+            self.take_events(Choice::Neighbour(at), &mut events, now);
         }
     }
 
@@ -83,7 +83,7 @@ impl Uplink {
     }
 
     /// Chooses the upstream, and goes over to it.
-    pub(super) async fn choose(&mut self, now: Instant) {
+    pub(super) fn choose(&mut self, now: Instant) {
         self.choose_at = now + CHOOSE_EVERY;
         let own = self.own_way(now);
         if let Some(own) = own {
@@ -92,21 +92,22 @@ impl Uplink {
         let ways: Vec<_> = self.neighbours.iter().map(|way| way.through(&self.name, now)).collect();
         let choice = self.upstreams.decide(own, &ways, now);
         if choice != self.active {
-            self.go_over(choice, now).await;
+            self.go_over(choice, now);
         }
         for way in &mut self.neighbours {
             way.lapsed = false;
         }
-        self.tell_quality(now).await;
+        self.tell_quality(now);
     }
 
-    async fn go_over(&mut self, choice: Choice, now: Instant) {
+    fn go_over(&mut self, choice: Choice, now: Instant) {
         tracing::warn!(from = ?self.active, to = ?choice, "another upstream");
         if choice != Choice::Origin {
-            self.stop_serving(now).await;
+            self.stop_serving(now);
         }
         self.hub.handle_line_left();
-        self.carry_out().await;
+        self.carry_out(now);
+        self.grants.clear();
         self.active = choice;
         if let Some(namespaces) = self.upstream().namespaces.clone() {
             // An edge that has not heard its origin yet begins with what a neighbour knows.
@@ -163,47 +164,43 @@ impl Uplink {
         up.map_or_else(Vec::new, from_here)
     }
 
-    async fn tell_quality(&mut self, now: Instant) {
+    fn tell_quality(&mut self, now: Instant) {
         let path = self.path(now);
         if path == self.quality.path && now < self.quality_at {
             return;
         }
-        if !is_beside_origin(&path) {
-            self.forget_served(now);
-        }
         let delivery_us = self.own_seen.map_or(0, |(_, delivery)| delivery.as_micros() as u64);
-        self.tell_served(Quality { path, delivery_us }, now).await;
+        self.tell_served(Quality { path, delivery_us }, now);
     }
 
     /// Whoever pulls through this edge has lost its pulls when this returns.
-    pub(super) async fn stop_serving(&mut self, now: Instant) {
+    pub(super) fn stop_serving(&mut self, now: Instant) {
         self.own_seen = None;
-        self.forget_served(now);
-        self.tell_served(Quality::default(), now).await;
+        self.tell_served(Quality::default(), now);
     }
 
-    fn forget_served(&mut self, now: Instant) {
-        for shard in self.served.keys() {
-            self.hub.handle_shard_gone(*shard, now);
+    /// Says what this edge is like now. Pulls that it served end when it serves none any more.
+    fn tell_served(&mut self, quality: Quality, now: Instant) {
+        if is_beside_origin(&self.quality.path) && !is_beside_origin(&quality.path) {
+            for shard in self.served.keys() {
+                self.hub.handle_shard_gone(*shard, now);
+            }
         }
-    }
-
-    async fn tell_served(&mut self, quality: Quality, now: Instant) {
         self.quality_at = now + QUALITY_EVERY;
         self.quality = Arc::new(quality);
-        for session in self.served.values() {
-            let _ = session.send(ToNeighbour::Quality(Arc::clone(&self.quality))).await;
+        for shard in self.served.keys().copied().collect::<Vec<_>>() {
+            self.tell_session(shard, ToNeighbour::Quality(Arc::clone(&self.quality)), now);
         }
     }
 
     /// Takes in what a session of a neighbour says.
-    pub(super) async fn handle_served(&mut self, shard: ShardId, message: FromNeighbour) {
+    pub(super) fn handle_served(&mut self, shard: ShardId, message: FromNeighbour) {
         let now = Instant::now();
         let serves = is_beside_origin(&self.quality.path);
         match message {
             FromNeighbour::Came(session) => {
-                let _ = session.send(ToNeighbour::Quality(Arc::clone(&self.quality))).await;
                 self.served.insert(shard, session);
+                self.tell_session(shard, ToNeighbour::Quality(Arc::clone(&self.quality)), now);
                 self.choose_at = now;
             }
             FromNeighbour::Join(channel, join, from) if serves => {
@@ -221,7 +218,7 @@ impl Uplink {
             FromNeighbour::Ask(kind, reply) => {
                 if self.own_way(now).is_some() {
                     let route = route(&self.origin, 0);
-                    self.requests.ask(route, kind, None, |answer| async {
+                    self.requests.ask(route, kind, For::Neighbour, |answer| async {
                         let _ = reply.send(answer);
                     });
                 }
@@ -234,10 +231,14 @@ impl Uplink {
         self.gauges.neighbours.store(self.served.len() as u32, Ordering::Relaxed);
     }
 
-    /// Tells a session, which takes everything at once.
-    pub(super) async fn tell_session(&self, shard: ShardId, message: ToNeighbour) {
-        if let Some(session) = self.served.get(&shard) {
-            let _ = session.send(message).await;
+    /// Tells a session, which takes everything at once. One that does not is over: its edge comes
+    /// again, and reads from where it was.
+    pub(super) fn tell_session(&mut self, shard: ShardId, message: ToNeighbour, now: Instant) {
+        let Some(session) = self.served.get(&shard) else { return };
+        if let Err(TrySendError::Full(_)) = session.try_send(message) {
+            tracing::error!(shard = shard.0, "the session of a neighbour takes nothing");
+            self.served.remove(&shard);
+            self.hub.handle_shard_gone(shard, now);
         }
     }
 }

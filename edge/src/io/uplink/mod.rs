@@ -3,10 +3,12 @@
 //! One task owns the hub and the trunks' ends and takes everything that happens in one place. Pulls go
 //! to the upstream that is chosen, the origin or a neighbour; who is here is told to the origin alone.
 //!
-//! Invariant: what a shard asked or told before is at the origin before what it asks next there.
+//! Invariant: what a shard asked or told before is at the origin before what it asks next there; the
+//! task waits for nobody, so that the beats of its trunks keep their pace.
 
 mod choosing;
 mod gauges;
+mod outlet;
 mod requests;
 mod way;
 
@@ -21,13 +23,17 @@ use shared::channel::ChannelName;
 use shared::io::shutdown::Shutdown;
 use shared::io::tls::Role;
 use shared::io::trunk::{CallingEnd, News};
+use shared::line::receiver::Event;
 use shared::message::{Message, Position};
 use shared::namespace::Namespaces;
-use shared::wire::control::{Command, History, Quality, Welcome, down, request};
+use shared::wire::control::{
+    Command, Credit, GrantCredit, History, Quality, Welcome, down, request, up,
+};
 use shared::wire::convert;
 use tokio::sync::{mpsc, watch};
 
-use self::requests::{Asker, Requests, answer, older};
+use self::outlet::Outlet;
+use self::requests::{Asker, For, Requests, answer, older};
 use self::way::{Way, wait_any};
 use super::door::Door;
 use super::neighbours::{FromNeighbour, ToNeighbour};
@@ -106,7 +112,9 @@ pub(super) struct Uplink {
     /// Who logged in last with each key.
     keys: HashMap<String, (ShardId, ConnectionId)>,
     requests: Requests,
-    shards: Vec<mpsc::Sender<ToShard>>,
+    shards: Vec<Outlet>,
+    /// How far each pull may go on that was not told yet.
+    grants: BTreeMap<u64, u64>,
     namespaces: watch::Sender<Option<Arc<Namespaces>>>,
     gauges: Arc<Gauges>,
     door: Arc<Door>,
@@ -134,7 +142,8 @@ impl Uplink {
             commanded: 0,
             keys: HashMap::new(),
             requests: Requests::new(pace.request_timeout, Arc::clone(&gauges)),
-            shards,
+            shards: shards.into_iter().map(|shard| Outlet::new(shard, now)).collect(),
+            grants: BTreeMap::new(),
             namespaces,
             gauges,
             door,
@@ -146,10 +155,13 @@ impl Uplink {
     pub(super) async fn run(mut self, mut inlets: Inlets, shutdown: Shutdown) {
         let mut batch = Vec::new();
         loop {
-            self.act().await;
+            self.act();
             let mut deadline = self.hub.next_deadline().min(self.look_at);
             if self.has_neighbours() {
                 deadline = deadline.min(self.choose_at);
+            }
+            if self.shards.iter().any(Outlet::is_behind) {
+                deadline = deadline.min(Instant::now() + BEHIND_POLL);
             }
             tokio::select! {
                 () = shutdown.triggered() => break,
@@ -160,14 +172,14 @@ impl Uplink {
                         break; // all shards are gone
                     }
                     for (shard, message) in batch.drain(..) {
-                        self.handle_shard(shard, message).await;
+                        self.handle_shard(shard, message);
                     }
                 }
                 Some((shard, message)) = inlets.neighbours.recv() => {
-                    self.handle_served(shard, message).await;
+                    self.handle_served(shard, message);
                     for _ in 1..BATCH {
                         let Ok((shard, message)) = inlets.neighbours.try_recv() else { break };
-                        self.handle_served(shard, message).await;
+                        self.handle_served(shard, message);
                     }
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {
@@ -189,29 +201,30 @@ impl Uplink {
         CallingEnd::close_all(ways.map(|way| way.end).collect(), "the edge ends").await;
     }
 
-    async fn act(&mut self) {
+    fn act(&mut self) {
         let now = Instant::now();
-        self.hear_origin(now).await;
+        self.shards.iter_mut().for_each(|shard| shard.flush(now));
+        self.hear_origin(now);
         self.hear_neighbours(now);
         if self.has_neighbours() && self.choose_at <= now {
-            self.choose(now).await;
+            self.choose(now);
         }
-        self.carry_out().await;
+        self.carry_out(now);
         self.count();
     }
 
-    async fn hear_origin(&mut self, now: Instant) {
+    fn hear_origin(&mut self, now: Instant) {
         let mut events = Vec::new();
         while let Some(news) = self.origin.end.poll() {
             if let News::Event(event) = news {
                 events.push(event);
                 continue;
             }
-            self.hub.handle_events(events.drain(..), now);
+            self.take_events(Choice::Origin, &mut events, now);
             match news {
                 News::Up(welcome) => self.handle_up(*welcome, now),
-                News::Down => self.handle_down(now).await,
-                News::Control(kind) => self.handle_control(kind).await,
+                News::Down => self.handle_down(now),
+                News::Control(kind) => self.handle_control(kind, now),
                 News::Switch(switch) => {
                     let (from, to) = (switch.from.map(|line| line.0), switch.to.0);
                     tracing::info!(?from, to, why = ?switch.why, "another line is the primary");
@@ -220,24 +233,56 @@ impl Uplink {
                 News::Event(_) => {}
             }
         }
-        self.hub.handle_events(events, now);
+        self.take_events(Choice::Origin, &mut events, now);
+    }
+
+    /// Takes in what a trunk brought of pulls. All of them are at the upstream: what others say of
+    /// them is not heard.
+    fn take_events(&mut self, of: Choice, events: &mut Vec<Event>, now: Instant) {
+        let events = events.drain(..);
+        if of == self.active {
+            self.hub.handle_events(events, now);
+        }
     }
 
     /// Carries out what the hub wants.
-    async fn carry_out(&mut self) {
-        while let Some(action) = self.hub.poll_action() {
-            match action {
-                HubAction::Up(kind) => self.upstream().end.send(*kind),
-                HubAction::Update(kind) => self.origin.end.send(*kind),
-                HubAction::Fetched(shard, fetched) => {
-                    self.tell_session(shard, ToNeighbour::Fetched(fetched)).await;
+    fn carry_out(&mut self, now: Instant) {
+        loop {
+            while let Some(action) = self.hub.poll_action() {
+                self.carry_out_one(action, now);
+            }
+            // Of the others nothing is under way that a gap would come after.
+            let lost = |(at, shard): (usize, &mut Outlet)| Some((at, shard.take_lost()?));
+            let Some((at, lost)) = self.shards.iter_mut().enumerate().find_map(lost) else { break };
+            self.hub.handle_lost(ShardId(at as u8), lost); // at most SHARDS_MAX
+        }
+        if !self.grants.is_empty() && !self.shards.iter().any(|shard| shard.holds(now)) {
+            let grants = std::mem::take(&mut self.grants).into_iter();
+            let grants: Vec<Credit> = grants.map(|(pull, until)| Credit { pull, until }).collect();
+            for piece in grants.chunks(GRANTED_AT_ONCE) {
+                let credit = GrantCredit { grants: piece.to_vec() };
+                self.upstream().end.send(up::Kind::Credit(credit));
+            }
+        }
+    }
+
+    fn carry_out_one(&mut self, action: HubAction, now: Instant) {
+        match action {
+            HubAction::Up(kind) => match *kind {
+                up::Kind::Credit(GrantCredit { grants }) => {
+                    self.grants.extend(grants.into_iter().map(|grant| (grant.pull, grant.until)));
                 }
-                HubAction::Tell(shard, notice) if usize::from(shard.0) < SHARDS_MAX => {
-                    self.tell(shard, ToShard::Notice(notice)).await;
-                }
-                HubAction::Tell(shard, notice) => {
-                    self.tell_session(shard, ToNeighbour::Notice(notice)).await;
-                }
+                kind => self.upstream().end.send(kind),
+            },
+            HubAction::Update(kind) => self.origin.end.send(*kind),
+            HubAction::Fetched(shard, fetched) => {
+                self.tell_session(shard, ToNeighbour::Fetched(fetched), now);
+            }
+            HubAction::Tell(shard, notice) if usize::from(shard.0) < SHARDS_MAX => {
+                self.tell(shard, ToShard::Notice(notice), now);
+            }
+            HubAction::Tell(shard, notice) => {
+                self.tell_session(shard, ToNeighbour::Notice(notice), now);
             }
         }
     }
@@ -270,10 +315,9 @@ impl Uplink {
         self.gauges.show(views);
     }
 
-    /// Tells a shard, waiting while its queue is full: the pulls' credit then holds the upstream.
-    async fn tell(&self, shard: ShardId, message: ToShard) {
-        if let Some(shard) = self.shards.get(usize::from(shard.0)) {
-            let _ = shard.send(message).await;
+    fn tell(&mut self, shard: ShardId, message: ToShard, now: Instant) {
+        if let Some(shard) = self.shards.get_mut(usize::from(shard.0)) {
+            shard.tell(message, now);
         }
     }
 
@@ -292,19 +336,19 @@ impl Uplink {
         self.choose_at = now;
     }
 
-    async fn handle_down(&mut self, now: Instant) {
+    fn handle_down(&mut self, now: Instant) {
         tracing::warn!("the origin is gone");
         self.origin.namespaces = None;
         if self.active == Choice::Origin {
             // What was being fetched is gone with it.
-            self.stop_serving(now).await;
+            self.stop_serving(now);
             self.hub.handle_line_down();
         }
         self.hub.handle_origin_down();
         self.choose_at = now;
     }
 
-    async fn handle_control(&mut self, kind: down::Kind) {
+    fn handle_control(&mut self, kind: down::Kind, now: Instant) {
         match kind {
             down::Kind::Totals(totals) if self.active == Choice::Origin => {
                 self.hub.handle_totals(totals);
@@ -313,8 +357,8 @@ impl Uplink {
             down::Kind::Command(command) => {
                 self.commanded = command.number;
                 let command = Arc::new(command);
-                for shard in &self.shards {
-                    let _ = shard.send(ToShard::Command(Arc::clone(&command))).await;
+                for shard in &mut self.shards {
+                    shard.tell(ToShard::Command(Arc::clone(&command)), now);
                 }
             }
             // Of the handshake, of a line, of a pull, or of another edge: none of them comes here.
@@ -329,7 +373,7 @@ impl Uplink {
         }
     }
 
-    async fn handle_shard(&mut self, shard: ShardId, message: ToHub) {
+    fn handle_shard(&mut self, shard: ShardId, message: ToHub) {
         let now = Instant::now();
         match message {
             ToHub::Join(channel, join, from) => {
@@ -341,7 +385,7 @@ impl Uplink {
                 self.hub.handle_presence(&channel, joined, &info);
             }
             ToHub::Request(connection, id, kind) => {
-                self.act().await; // so that the request comes after every update before it
+                self.act(); // so that the request comes after every update before it
                 let asker = (shard, connection);
                 let is_publish = matches!(kind, request::Kind::Publish(_));
                 if let Some((id, kind)) = self.requests.waits(asker, id, kind) {
@@ -367,7 +411,7 @@ impl Uplink {
                 if let Some((before, old)) = self.keys.insert(key.clone(), (shard, id))
                     && before != shard
                 {
-                    self.tell(before, ToShard::KeyTaken(key, old)).await;
+                    self.tell(before, ToShard::KeyTaken(key, old), now);
                 }
             }
             ToHub::KeyFree(key, id) => {
@@ -398,9 +442,11 @@ impl Uplink {
         publisher: Option<Asker>,
         make: impl FnOnce(Option<shared::wire::control::response::Kind>) -> ToShard + Send + 'static,
     ) {
-        let Some(to) = self.shards.get(usize::from(shard.0)).cloned() else { return };
+        let Some(to) = self.shards.get(usize::from(shard.0)).map(Outlet::queue) else {
+            return;
+        };
         let route = self.route(Instant::now());
-        self.requests.ask(route, kind, publisher, move |answer| async move {
+        self.requests.ask(route, kind, For::Client(publisher), move |answer| async move {
             let _ = to.send(make(answer)).await;
         });
     }
@@ -408,5 +454,12 @@ impl Uplink {
 
 /// Messages of shards that are taken at once.
 const BATCH: usize = 256;
+/// How often it is looked whether a shard that is behind takes more.
+const BEHIND_POLL: Duration = Duration::from_millis(2);
+/// Grants that one message tells: of at most 22 bytes each, 1.4 MiB.
+const GRANTED_AT_ONCE: usize = 1 << 16;
 /// How often others are shown how things stand.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

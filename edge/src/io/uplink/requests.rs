@@ -34,9 +34,9 @@ type Waiting = (AskId, request::Kind);
 /// The uplink requests of an edge.
 pub(super) struct Requests {
     timeout: Duration,
-    /// Places for requests under way: those with large answers, and all others.
-    large: Arc<Semaphore>,
-    small: Arc<Semaphore>,
+    /// Places for requests of this edge's clients, and for those of its neighbours'.
+    own: Places,
+    served: Places,
     /// Requests under way; a publish says whose it was, also when it fails badly.
     running: JoinSet<Option<Asker>>,
     publishers: HashMap<tokio::task::Id, Asker>,
@@ -44,6 +44,28 @@ pub(super) struct Requests {
     publishing: HashMap<Asker, VecDeque<Waiting>>,
     next_id: u64,
     gauges: Arc<Gauges>,
+}
+
+/// For whom is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum For {
+    /// A client of this edge; where it publishes, which one.
+    Client(Option<Asker>),
+    /// One of another edge.
+    Neighbour,
+}
+
+/// Places for requests under way: those with large answers, and all others.
+struct Places {
+    large: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(share: usize) -> Self {
+        let places = |max: usize| Arc::new(Semaphore::new(max / share));
+        Self { large: places(LARGE_MAX), small: places(SMALL_MAX) }
+    }
 }
 
 /// By which lines a request may go, best first, and how long an answer takes on the best.
@@ -58,8 +80,8 @@ impl Requests {
     pub(super) fn new(timeout: Duration, gauges: Arc<Gauges>) -> Self {
         Self {
             timeout,
-            large: Arc::new(Semaphore::new(LARGE_MAX)),
-            small: Arc::new(Semaphore::new(SMALL_MAX)),
+            own: Places::new(1),
+            served: Places::new(SERVED_SHARE),
             running: JoinSet::new(),
             publishers: HashMap::new(),
             publishing: HashMap::new(),
@@ -91,11 +113,15 @@ impl Requests {
         &mut self,
         route: Route,
         kind: request::Kind,
-        publisher: Option<Asker>,
+        asker: For,
         tell: impl FnOnce(Option<response::Kind>) -> F + Send + 'static,
     ) {
         let is_large = matches!(kind, request::Kind::History(_) | request::Kind::Presence(_));
-        let places = Arc::clone(if is_large { &self.large } else { &self.small });
+        let (places, publisher) = match asker {
+            For::Client(publisher) => (&self.own, publisher),
+            For::Neighbour => (&self.served, None),
+        };
+        let places = Arc::clone(if is_large { &places.large } else { &places.small });
         let after_update = route.after_update;
         let (timeout, gauges) = (self.timeout, Arc::clone(&self.gauges));
         let timeout_ms = timeout.as_millis() as u32; // at most a minute
@@ -218,5 +244,33 @@ pub(super) fn older(
 const LARGE_MAX: usize = 8;
 /// Other requests under way: at a round trip of 50 ms, 10,000 a second.
 const SMALL_MAX: usize = 512;
+/// Neighbours have one of so many places more, of their own.
+const SERVED_SHARE: usize = 4;
 /// What an upstream may take beside two round trips before another line is tried too.
 const HEDGE_SLACK: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use shared::wire::control::Rpc;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn neighbours_have_places_of_their_own() {
+        let mut requests = Requests::new(Duration::from_secs(5), Arc::default());
+        let all = (SMALL_MAX / SERVED_SHARE) as u32;
+        let _taken = Arc::clone(&requests.served.small).acquire_many_owned(all).await.unwrap();
+        let mut ask = |asker| {
+            let (reply, answer) = oneshot::channel();
+            let route = Route { connections: Vec::new(), rtt: Duration::ZERO, after_update: 0 };
+            requests.ask(route, request::Kind::Rpc(Rpc::default()), asker, |result| async {
+                let _ = reply.send(result);
+            });
+            answer
+        };
+        let (mut neighbour, own) = (ask(For::Neighbour), ask(For::Client(None)));
+        assert!(own.await.unwrap().is_none(), "without a line at once");
+        assert!(neighbour.try_recv().is_err(), "it waits");
+    }
+}
