@@ -13,12 +13,12 @@ use rcgen::{
 use shared::channel::ChannelName;
 use shared::io::line::{LineError, Settings};
 use shared::io::tls::{NodeFiles, Role, SERVER_NAME};
-use shared::io::trunk::{CallingEnd, News, Place};
+use shared::io::trunk::{AnsweringEnd, CallingEnd, News, Place};
 use shared::line::receiver::Event;
 use shared::wire::PROTOCOL_VERSION;
 use shared::wire::control::{
-    Command, Disconnect, Hello, OpenPull, OpenPulls, Publish as Ask, Request, Up, command, down,
-    request, up,
+    Command, Disconnect, Hello, OpenPull, OpenPulls, Publish as Ask, Request, Up, Welcome, command,
+    down, request, up,
 };
 
 use super::*;
@@ -378,6 +378,27 @@ async fn an_end_closes_in_time_whatever_it_calls() {
     CallingEnd::close_all(vec![end, alive], "the edge ends").await;
     assert!(started.elapsed() < line::OPEN_TIMEOUT / 2, "{:?}", started.elapsed());
     assert!(connection.close_reason().is_some());
+}
+
+#[tokio::test]
+async fn who_welcomes_under_another_name_is_not_believed() {
+    let fixture = Fixture::new();
+    let answering =
+        line::answering(any(), &fixture.nodes, &[Role::Edge], Settings::default()).unwrap();
+    let address = answering.local_addr().unwrap();
+    let nodes = fixture.nodes.clone();
+    let mut impostor = JoinSet::new();
+    impostor.spawn(async move {
+        let answered = line::answer(answering.accept().await.unwrap()).await.unwrap();
+        let mut end = AnsweringEnd::new(nodes);
+        end.take(answered, Welcome { node: "two".into(), ..Welcome::default() });
+        while end.wait().await.is_ok() {}
+    });
+    let calling = line::calling(any(), &fixture.edge, Role::Origin, Settings::default()).unwrap();
+    let protocol = PROTOCOL_VERSION;
+    let hello = Hello { protocol, node: "bj".into(), session: 7, ..Hello::default() };
+    let called = line::call(&calling, address, hello).await;
+    assert!(matches!(called, Err(LineError::Peer(_))), "{called:?}");
 }
 
 #[tokio::test]
