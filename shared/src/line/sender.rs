@@ -139,10 +139,10 @@ impl Sender {
         let mut told = Vec::new();
         let mut left = bytes;
         while let Some(pull) = self.untold.front().copied() {
-            if let Some(mark) = self.marks.get_mut(&pull).filter(|mark| mark.beats == 0) {
-                if !mark.tell(pull, beat, &mut left, &mut told) {
-                    return told;
-                }
+            if let Some(mark) = self.marks.get_mut(&pull).filter(|mark| mark.beats == 0)
+                && !mark.tell(pull, beat, &mut left, &mut told)
+            {
+                return told;
             }
             self.untold.pop_front();
         }

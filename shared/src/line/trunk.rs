@@ -15,6 +15,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::pool::{Pool, Tier};
 use super::{Inbox, LineEnd, LineId, Outbox, Overflow};
+use crate::ring::Weigh;
+use crate::wire::control::{down, up};
 use crate::wire::datagram::{self, Item, Mark, Signal};
 use crate::wire::frame::FrameError;
 
@@ -82,7 +84,7 @@ pub struct Trunk<Out, In> {
     datagram_max: BTreeMap<LineId, usize>,
 }
 
-impl<Out, In> Trunk<Out, In> {
+impl<Out, In: Weigh> Trunk<Out, In> {
     /// A trunk without lines. `seed` spreads the beats of many.
     pub fn new(seed: u64, now: Instant) -> Self {
         Self {
@@ -156,7 +158,7 @@ impl<Out, In> Trunk<Out, In> {
         items.retain(|item| match item {
             Item::Signal(Signal::Beat(beat)) => {
                 self.pool.handle_beat(line, beat, now);
-                self.outbox.handle_ack(beat.acked);
+                self.outbox.handle_ack(beat.acked, now);
                 false
             }
             _ => true,
@@ -267,6 +269,18 @@ impl<Out, In> Trunk<Out, In> {
         while let Some((line, number, message)) = self.outbox.poll(&lines, overdue, now) {
             self.actions.push_back(Action::Control { line, number, message });
         }
+    }
+}
+
+impl Weigh for up::Kind {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.encoded_len()
+    }
+}
+
+impl Weigh for down::Kind {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.encoded_len()
     }
 }
 
