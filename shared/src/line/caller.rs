@@ -107,16 +107,18 @@ impl Caller {
                     let is_offset = (1..NUMBER_MAX).contains(&opened.next);
                     if let Some(epoch) = Epoch::new(opened.epoch).filter(|_| is_offset) {
                         let start = Cursor { epoch, next: opened.next };
-                        self.receiver.handle_opened(opened.pull, start, opened.top, now);
+                        let top = opened.top.min(NUMBER_MAX);
+                        self.receiver.handle_opened(opened.pull, start, top, now);
                     }
                 }
                 down::Kind::Refused(control::Refused { pull, code, temporary, reason }) => {
-                    self.receiver.handle_event(Event::Refused { pull, code, temporary, reason });
+                    let refused = Event::Refused { pull, code, temporary, reason };
+                    self.receiver.handle_event(pull, refused);
                 }
                 down::Kind::Presence(presence) => {
                     for control::PresenceNote { pull, joined, info } in presence.notes {
                         let info = convert::info_in(info.unwrap_or_default());
-                        self.receiver.handle_event(Event::Presence { pull, joined, info });
+                        self.receiver.handle_event(pull, Event::Presence { pull, joined, info });
                     }
                 }
                 other => return Some(other),

@@ -302,9 +302,9 @@ impl Receiver {
             }
             let [fresh, again_asked] = pull.ask(cursor.next, again, now);
             for (ranges, is_first) in [(fresh, true), (again_asked, false)] {
-                if !ranges.is_empty() {
+                for ranges in ranges.chunks(RANGES_MAX) {
                     self.counts.nacks += 1;
-                    nacks.push((Nack { pull: id, ranges }, is_first));
+                    nacks.push((Nack { pull: id, ranges: ranges.to_vec() }, is_first));
                 }
             }
             self.look(id);
@@ -312,9 +312,11 @@ impl Receiver {
         nacks
     }
 
-    /// Something of a pull that is no message.
-    pub fn handle_event(&mut self, event: Event) {
-        self.events.push_back(event);
+    /// Something of a pull that is no message. Of a pull that is closed nobody is told.
+    pub fn handle_event(&mut self, pull: u64, event: Event) {
+        if self.pulls.contains_key(&pull) {
+            self.events.push_back(event);
+        }
     }
 
     /// What to tell the readers next, in order.
@@ -429,7 +431,8 @@ impl Pull {
         self.other = Some((life, high.max(known)));
     }
 
-    /// What to ask for now: for the first time, and again. At most [`ASKED_MAX`] messages.
+    /// What to ask for now: for the first time, and again. At most [`ASKED_MAX`] messages: what
+    /// follows them waits until some have come.
     fn ask(&mut self, next: u64, again: Duration, now: Instant) -> [Vec<(u64, u64)>; 2] {
         let mut asks = [Vec::new(), Vec::new()];
         let mut left = ASKED_MAX;
@@ -437,10 +440,14 @@ impl Pull {
             if hole.ask_at > now {
                 return true;
             }
+            if left == 0 {
+                hole.ask_at = now + REORDER;
+                return true;
+            }
             let ranges = missing(&self.early, hole.first.max(next), hole.last);
             let ask = &mut asks[usize::from(hole.asked > 0)];
             for (first, count) in &ranges {
-                if left > 0 && ask.len() < RANGES_MAX {
+                if left > 0 {
                     ask.push((*first, (*count).min(left)));
                     left -= (*count).min(left);
                 }
