@@ -4,7 +4,8 @@
 //! packets at night: stock Cubic delivers a third of a 1.4 Mbit/s stream then. Here an operator says
 //! what a line may use, and the window follows from it: twice the budget times the round-trip time.
 //! It shrinks for the two signs that *we* are the cause: a queue that builds up (delay well above the
-//! least seen), and loss that is higher while the line is full than while it is not.
+//! least seen), and loss that is higher while the line is full than while it is not. A delay that
+//! stays while next to nothing is sent is no queue of ours: the path has become longer.
 //!
 //! Invariant: `WINDOW_MIN <= window <= WINDOW_MAX`, whatever the path does.
 
@@ -41,6 +42,10 @@ pub struct Budget {
     /// The part of the budget that the path seems to carry, at most 1.
     share: f64,
     rtt: Duration,
+    /// The least round-trip time of the path as it is now.
+    rtt_min: Duration,
+    /// Since when the share has been at its least, and the least round-trip time since then.
+    least: Option<(Instant, Duration)>,
     period: Period,
     /// Loss in periods in which the line was not full: what the path loses anyway.
     loss_idle: f64,
@@ -70,6 +75,8 @@ impl Budget {
             bytes_per_second: bits_per_second as f64 / 8.0,
             share: 1.0,
             rtt: RTT_ASSUMED,
+            rtt_min: Duration::MAX,
+            least: None,
             period: Period::new(now),
             loss_idle: 0.0,
         }
@@ -82,14 +89,9 @@ impl Budget {
     }
 
     /// `bytes` arrived; `limited` tells whether the window, not the application, was the limit.
-    pub fn handle_acked(
-        &mut self,
-        bytes: u64,
-        limited: bool,
-        (rtt, rtt_min): (Duration, Duration),
-        now: Instant,
-    ) {
+    pub fn handle_acked(&mut self, bytes: u64, limited: bool, rtt: Duration, now: Instant) {
         self.rtt = rtt;
+        self.rtt_min = self.rtt_min.min(rtt);
         self.period.acked += bytes;
         if limited {
             self.period.full += 1;
@@ -98,7 +100,7 @@ impl Budget {
         }
         let length = rtt.max(PERIOD_MIN);
         if now.saturating_duration_since(self.period.began) >= length {
-            self.decide(rtt, rtt_min);
+            self.decide(now);
             self.period = Period::new(now);
         }
     }
@@ -108,7 +110,7 @@ impl Budget {
         self.period.lost += bytes;
     }
 
-    fn decide(&mut self, rtt: Duration, rtt_min: Duration) {
+    fn decide(&mut self, now: Instant) {
         let Period { acked, lost, full, idle, .. } = self.period;
         if acked + lost == 0 {
             return;
@@ -118,7 +120,7 @@ impl Budget {
         if !was_full {
             self.loss_idle += (loss - self.loss_idle) * LOSS_GAIN;
         }
-        let queueing = rtt > rtt_min + QUEUE_MIN.max(rtt_min / 2);
+        let queueing = self.rtt > self.rtt_min + QUEUE_MIN.max(self.rtt_min / 2);
         let ours = was_full && loss > self.loss_idle + LOSS_RISE;
         if queueing || ours {
             self.share = (self.share * BACK_OFF).max(SHARE_MIN);
@@ -128,6 +130,16 @@ impl Budget {
             }
         } else {
             self.share = (self.share * RECOVER).min(1.0);
+        }
+        if self.share > SHARE_MIN {
+            self.least = None;
+            return;
+        }
+        let (since, least) = self.least.get_or_insert((now, self.rtt));
+        *least = self.rtt.min(*least);
+        if now.saturating_duration_since(*since) >= LONGER_AFTER {
+            self.rtt_min = *least;
+            self.least = None;
         }
     }
 }
@@ -141,7 +153,7 @@ impl Controller for Budget {
         app_limited: bool,
         rtt: &RttEstimator,
     ) {
-        self.handle_acked(bytes, !app_limited, (rtt.get(), rtt.min()), now);
+        self.handle_acked(bytes, !app_limited, rtt.get(), now);
     }
 
     fn on_congestion_event(
@@ -188,6 +200,9 @@ const QUEUE_MIN: Duration = Duration::from_millis(30);
 const BACK_OFF: f64 = 0.7;
 const RECOVER: f64 = 1.05;
 const SHARE_MIN: f64 = 0.02;
+/// A delay that is still there after so long at the least share is the path's: a queue of ours, of
+/// two windows at most, is gone long before.
+const LONGER_AFTER: Duration = Duration::from_secs(5);
 /// Weight of a period in the estimate of what the path loses anyway.
 const LOSS_GAIN: f64 = 0.2;
 /// Loss above that estimate that counts as caused by us: 5 percentage points.
@@ -221,7 +236,7 @@ mod tests {
             let lost = (10_000.0 * loss) as u64;
             budget.handle_lost(lost);
             let now = start + round * Duration::from_millis(101);
-            budget.handle_acked(10_000 - lost, limited, (rtt, RTT), now);
+            budget.handle_acked(10_000 - lost, limited, rtt, now);
         }
     }
 
@@ -251,10 +266,32 @@ mod tests {
     fn a_queue_makes_room_and_a_longer_path_does_not() {
         let start = now();
         let mut budget = Budget::new(20_000_000, start);
-        run(&mut budget, start, 8, 0.0, true, Duration::from_millis(120));
+        run(&mut budget, start, 1, 0.0, true, RTT);
+        run(&mut budget, start + Duration::from_secs(1), 8, 0.0, true, Duration::from_millis(120));
         assert!(budget.share < 0.4, "{}", budget.share);
         run(&mut budget, start + Duration::from_secs(60), 60, 0.0, true, Duration::from_millis(65));
         assert!(budget.share > 0.99, "{}", budget.share);
+        // Another route, for good: no way to send less makes it shorter.
+        let later = start + Duration::from_secs(120);
+        run(&mut budget, later, 300, 0.0, true, Duration::from_millis(200));
+        assert!(budget.share > 0.99, "{}", budget.share);
+        assert_eq!(budget.window(), 1_000_000, "2 x 20 Mbit/s x 200 ms");
+    }
+
+    #[test]
+    fn a_queue_of_ours_is_never_taken_for_the_path() {
+        let mut now = now();
+        let mut budget = Budget::new(100_000_000, now);
+        budget.handle_acked(10_000, false, RTT, now);
+        // A bottleneck of a tenth of the budget, which the window fills whenever it can, for an hour.
+        let mut rtt = RTT;
+        for _ in 0..36_000 {
+            now += Duration::from_millis(101);
+            rtt = Duration::from_secs_f64(budget.window() as f64 / 1_250_000.0).max(RTT);
+            budget.handle_acked(10_000, true, rtt, now);
+        }
+        assert_eq!(budget.rtt_min, RTT);
+        assert!(rtt < 4 * RTT, "{rtt:?}");
     }
 
     proptest! {
@@ -268,7 +305,7 @@ mod tests {
             for (acked, lost, limited, rtt_us) in steps {
                 now += Duration::from_millis(37);
                 budget.handle_lost(lost);
-                budget.handle_acked(acked, limited, (Duration::from_micros(rtt_us), RTT), now);
+                budget.handle_acked(acked, limited, Duration::from_micros(rtt_us), now);
                 prop_assert!((WINDOW_MIN..=WINDOW_MAX).contains(&budget.window()));
                 prop_assert!((SHARE_MIN..=1.0).contains(&budget.share));
             }
