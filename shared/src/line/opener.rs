@@ -1,6 +1,9 @@
 //! Which lines a caller tries: the cross product of its own addresses and the upstream's, within a
 //! bound, each with pauses that grow while it does not work.
 //!
+//! Lines that the caller is configured to have are tried for ever. Of those that an upstream told,
+//! one that fails gives its place to another, and a line that is about to be left takes none.
+//!
 //! Invariant: a line has at most one attempt or connection at a time, and every line that has none
 //! has an instant at which it is tried again.
 
@@ -9,12 +12,17 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{LineEnd, LineId};
+use crate::wire::datagram::LINES_MAX;
 
 #[derive(Debug)]
 struct Candidate {
     local: LineEnd,
     remote: LineEnd,
     state: State,
+    /// Whether it was there from the beginning.
+    configured: bool,
+    /// Whether its other end is about to leave, or left.
+    draining: bool,
     /// Attempts that failed since it last worked.
     failures: u32,
     /// Whether it ever worked.
@@ -61,30 +69,41 @@ impl Opener {
     pub fn new(locals: Vec<LineEnd>, remotes: &[LineEnd], seed: u64, now: Instant) -> Self {
         let mut opener = Self { locals, candidates: BTreeMap::new(), next_id: 0, dice: seed | 1 };
         opener.add_remotes(remotes, now);
+        opener.candidates.values_mut().for_each(|candidate| candidate.configured = true);
         opener
     }
 
     /// The upstream answers at these addresses too: lines to them are tried, those within one
-    /// carrier first, until there are [`CANDIDATES_MAX`].
-    pub fn add_remotes(&mut self, remotes: &[LineEnd], now: Instant) {
-        let mut pairs: Vec<(&LineEnd, &LineEnd)> = self
+    /// carrier first, until there are [`CANDIDATES_MAX`]. Answers whether there is any new one.
+    pub fn add_remotes(&mut self, remotes: &[LineEnd], now: Instant) -> bool {
+        for remote in remotes {
+            for known in self.candidates.values_mut().map(|known| &mut known.remote) {
+                if known.address == remote.address && known.carrier.is_empty() {
+                    known.carrier.clone_from(&remote.carrier);
+                }
+            }
+        }
+        let mut pairs: Vec<(LineEnd, &LineEnd)> = self
             .locals
             .iter()
-            .flat_map(|local| remotes.iter().map(move |remote| (local, remote)))
+            .flat_map(|local| remotes.iter().map(move |remote| (local.clone(), remote)))
             .filter(|(local, remote)| local.address.is_ipv4() == remote.address.is_ipv4())
             .collect();
         pairs.sort_by_key(|(local, remote)| !local.shares_carrier(remote));
+        let first = self.next_id;
         for (local, remote) in pairs {
             let known = self.candidates.values().any(|known| {
                 known.local.address == local.address && known.remote.address == remote.address
             });
-            if known || self.candidates.len() >= CANDIDATES_MAX {
+            if known || !self.make_room() {
                 continue;
             }
             let candidate = Candidate {
-                local: local.clone(),
+                local,
                 remote: remote.clone(),
                 state: State::Down { retry_at: now },
+                configured: false,
+                draining: false,
                 failures: 0,
                 worked: false,
                 opened_at: None,
@@ -92,6 +111,21 @@ impl Opener {
             self.candidates.insert(LineId(self.next_id), candidate);
             self.next_id += 1;
         }
+        self.next_id > first
+    }
+
+    /// Answers whether there is a place for another line; one that fails gives its own.
+    fn make_room(&mut self) -> bool {
+        let staying = self.candidates.values().filter(|candidate| !candidate.draining).count();
+        if staying < CANDIDATES_MAX && self.candidates.len() < LINES_MAX {
+            return true;
+        }
+        let fails = |c: &Candidate| {
+            !c.configured && c.failures > 0 && matches!(c.state, State::Down { .. })
+        };
+        let failing = self.candidates.iter().filter(|(_, candidate)| fails(candidate));
+        let worst = failing.max_by_key(|(_, c)| (!c.worked, c.failures)).map(|(line, _)| *line);
+        worst.is_some_and(|line| self.candidates.remove(&line).is_some())
     }
 
     /// The upstream is at `remote` now: every line that leads there and is down is tried at once.
@@ -110,6 +144,7 @@ impl Opener {
     /// The other end of a line is about to leave: once closed, it is tried as one that never worked.
     pub fn drain(&mut self, line: LineId) {
         if let Some(candidate) = self.candidates.get_mut(&line) {
+            candidate.draining = true;
             candidate.worked = false;
             candidate.failures = candidate.failures.max(DRAINED_FAILURES);
             candidate.opened_at = None;
@@ -133,6 +168,7 @@ impl Opener {
     pub fn handle_opened(&mut self, line: LineId, now: Instant) {
         if let Some(candidate) = self.candidates.get_mut(&line) {
             candidate.state = State::Up;
+            candidate.draining = false;
             candidate.worked = true;
             candidate.opened_at = Some(now);
         }
@@ -200,7 +236,7 @@ fn spread(pause: Duration, dice: u64) -> Duration {
     pause / 2 + (pause / 2).mul_f64((dice % 1024) as f64 / 1024.0)
 }
 
-/// Lines that are tried at most: four carriers at each end.
+/// Lines that are tried at most, beside those that are about to be left: four carriers at each end.
 pub const CANDIDATES_MAX: usize = 16;
 /// The first pause between attempts.
 pub const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -211,7 +247,7 @@ const DRAINED_FAILURES: u32 = 5;
 /// The longest one of a line that never worked.
 pub const PAUSE_NEVER_MAX: Duration = Duration::from_secs(60);
 
-const _: () = assert!(CANDIDATES_MAX <= crate::wire::datagram::LINES_MAX);
+const _: () = assert!(CANDIDATES_MAX <= LINES_MAX);
 
 #[cfg(test)]
 mod tests {
@@ -236,13 +272,53 @@ mod tests {
         let shared: Vec<bool> =
             opens.iter().map(|open| open.local.shares_carrier(&open.remote)).collect();
         assert_eq!(shared, [true, true, false, false]);
-        opener.add_remotes(&remotes, now);
-        assert_eq!(opener.poll(now), None, "known already");
+        assert!(!opener.add_remotes(&remotes, now), "known already");
+        assert_eq!(opener.poll(now), None);
         let many: Vec<LineEnd> = (1..60u16)
             .map(|n| LineEnd::of(std::net::SocketAddr::from(([2, 2, 2, 2], n))))
             .collect();
-        opener.add_remotes(&many, now);
+        assert!(opener.add_remotes(&many, now));
         assert_eq!(opener.candidates().count(), CANDIDATES_MAX);
+    }
+
+    #[test]
+    fn an_upstream_that_goes_is_followed_whatever_is_tried() {
+        let now = start();
+        let told = |from: u16, count: u16| -> Vec<LineEnd> {
+            let end = |n| LineEnd::of(std::net::SocketAddr::from(([2, 2, 2, 2], n)));
+            (from..from + count).map(end).collect()
+        };
+        let mut opener = Opener::new(ends(&["10.0.0.1:0"]), &told(1, 14), 1, now);
+        assert!(opener.add_remotes(&told(15, 2), now));
+        let lines: Vec<LineId> =
+            std::iter::from_fn(|| opener.poll(now)).map(|open| open.line).collect();
+        assert_eq!(lines.len(), CANDIDATES_MAX);
+        lines.iter().for_each(|line| opener.handle_opened(*line, now));
+        assert!(!opener.add_remotes(&told(17, 1), now), "all places are in use");
+        // A line that is about to be left takes no place.
+        opener.drain(lines[0]);
+        assert!(opener.add_remotes(&told(17, 1), now));
+        let added = opener.poll(now).map(|open| open.line).expect("the new one");
+        opener.handle_opened(added, now);
+        assert!(!opener.add_remotes(&told(18, 1), now));
+        // One that fails gives its own, unless it is configured.
+        opener.handle_closed(lines[5], now);
+        assert!(!opener.add_remotes(&told(18, 1), now));
+        opener.handle_closed(lines[15], now);
+        assert!(opener.add_remotes(&told(18, 1), now));
+        let is_tried =
+            |opener: &Opener, line| opener.candidates().any(|(tried, ..)| tried == lines[line]);
+        assert!(is_tried(&opener, 0) && is_tried(&opener, 5) && !is_tried(&opener, 15));
+    }
+
+    #[test]
+    fn carriers_are_learnt() {
+        let now = start();
+        let mut opener = Opener::new(ends(&["10.0.0.1:0 unicom"]), &ends(&["1.1.1.1:1"]), 1, now);
+        assert!(!opener.add_remotes(&ends(&["1.1.1.1:1 telecom"]), now));
+        assert!(!opener.add_remotes(&ends(&["1.1.1.1:1 unicom"]), now));
+        assert!(!opener.add_remotes(&ends(&["1.1.1.1:1"]), now));
+        assert_eq!(opener.poll(now).map(|open| open.remote), ends(&["1.1.1.1:1 telecom"]).pop());
     }
 
     #[test]

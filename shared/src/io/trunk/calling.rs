@@ -322,11 +322,14 @@ impl CallingEnd {
             }
             None => self.stand(&welcome, now),
         }
-        let Some(ends) = self.ends.get(&line).cloned() else { return };
-        tracing::info!(line = line.0, %peer, local = %ends.0, remote = %ends.1, "a line is up");
         let remotes: Vec<LineEnd> = welcome.addresses.iter().filter_map(line_end).collect();
         self.opener.handle_opened(line, now);
         self.opener.add_remotes(&remotes, now);
+        // The upstream may have told the carrier of this very line.
+        let tried = self.opener.candidates().find(|(tried, ..)| *tried == line);
+        let Some((_, local, remote, _)) = tried else { return };
+        let ends = (local.clone(), remote.clone());
+        tracing::info!(line = line.0, %peer, local = %ends.0, remote = %ends.1, "a line is up");
         let datagram_max = Connected::<Up>::datagram_max(&connection);
         let id = (line, attempt);
         let tell: fn(Heard<down::Kind>) -> Told = Told::Heard;
