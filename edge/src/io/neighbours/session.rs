@@ -138,7 +138,9 @@ impl Session {
                     _ => break tracing::info!(edge = &*self.edge, "other namespaces"),
                 },
                 _ = tick.tick() => self.look_ahead(),
-                Some(_) = self.lines.join_next() => {}
+                Some(ended) = self.lines.join_next() => if let Err(error) = ended {
+                    tracing::error!(%error, "the requests of a line failed");
+                },
                 () = tokio::task::yield_now(), if self.has_more => {}
             }
             while let Some(kind) = self.end.poll_control() {

@@ -157,7 +157,14 @@ impl Session {
                         self.handle(order);
                     }
                 }
-                Some(Ok(found)) = self.reads.join_next() => self.handle_found(found),
+                Some(found) = self.reads.join_next() => match found {
+                    Ok(found) => self.handle_found(found),
+                    // Its pull would wait for ever.
+                    Err(error) => break tracing::error!(%error, "reading a log failed badly"),
+                },
+                Some(ended) = loader.join_next() => {
+                    break tracing::error!(?ended, "opening channels failed badly");
+                }
                 command = commands.next() => match command {
                     Ok(command) => {
                         self.end.send(down::Kind::Command(Command::clone(&command)));
@@ -172,7 +179,9 @@ impl Session {
                 },
                 _ = totals_due.tick() => self.tell_totals(),
                 () = board.changed.notified() => {}
-                Some(_) = self.lines.join_next() => {}
+                Some(ended) = self.lines.join_next() => if let Err(error) = ended {
+                    tracing::error!(%error, "the requests of a line failed");
+                },
             }
             while let Some(kind) = self.end.poll_control() {
                 self.handle_control(kind, session, &to_load);

@@ -146,10 +146,14 @@ impl State {
     /// Forgets what nobody asks for again. What is not answered yet is never forgotten.
     fn forget(&mut self, now: Instant) {
         while let Some(ended) = self.running.try_join_next() {
-            // A task that panicked leaves its number behind: nobody knows what it had done.
-            if let Ok(Done { id: Some(id), bytes, keep }) = ended {
-                self.answered.push_back((now + keep, id, bytes));
-                self.bytes += bytes;
+            match ended {
+                Ok(Done { id: Some(id), bytes, keep }) => {
+                    self.answered.push_back((now + keep, id, bytes));
+                    self.bytes += bytes;
+                }
+                Ok(Done { id: None, .. }) => {}
+                // Its number stays: nobody knows what it had done.
+                Err(error) => tracing::error!(%error, "answering a request failed badly"),
             }
         }
         while let Some((_, id, bytes)) = self.answered.pop_front_if(|(at, ..)| *at <= now) {
