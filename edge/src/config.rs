@@ -53,6 +53,10 @@ pub struct Config {
     pub shards: usize,
     /// Bounds of connections.
     pub limits: Limits,
+    /// How much may be used before something is left out.
+    pub overload: Overload,
+    /// How long clients are given to move elsewhere before the edge ends.
+    pub drain_time: Duration,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// WebSocket upgrades.
@@ -78,6 +82,8 @@ pub struct Listen {
     pub https: Option<SocketAddr>,
     /// Lines of other edges.
     pub line: Option<SocketAddr>,
+    /// The listeners whose clients come through proxies that say so by the PROXY protocol.
+    pub proxy_protocol: Vec<String>,
 }
 
 /// Where an edge is, as svrlist ranks it.
@@ -110,6 +116,15 @@ pub struct Public {
     pub bits_out_max: u64,
 }
 
+/// How much may be used before something is left out.
+#[derive(Clone, Debug)]
+pub struct Overload {
+    /// Of a shard's core.
+    pub cpu: f64,
+    /// Of [`Public::bits_out_max`].
+    pub bandwidth: f64,
+}
+
 /// Bounds of connections.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -117,6 +132,13 @@ pub struct Limits {
     pub connections_max: usize,
     /// Connections of one address (/64 in IPv6).
     pub connections_per_address_max: usize,
+    /// Connections that come in a second, from everywhere; 0 is without limit.
+    pub arrivals_per_second: u32,
+    /// Connections that come in a second from one address (/64 in IPv6), after a burst of
+    /// `connections_per_address_max`; 0 is without limit.
+    pub arrivals_per_address: u32,
+    /// Connections that have not said who they are.
+    pub strangers_max: usize,
     /// From accept to the first frame that says who the client is: TLS, HTTP head and all.
     pub handshake_timeout: Duration,
     /// Subscriptions and requests of one connection per second, after a burst.
@@ -129,6 +151,30 @@ pub struct Limits {
     pub send_buffer: u64,
 }
 
+impl Limits {
+    /// Connections that may come at once, from everywhere: a second's worth.
+    pub fn arrivals_burst(&self) -> u32 {
+        self.arrivals_per_second.max(1)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 100_000,
+            connections_per_address_max: 20_000,
+            arrivals_per_second: 0,
+            arrivals_per_address: 1000,
+            strangers_max: 20_000,
+            handshake_timeout: Duration::from_secs(10),
+            asks_per_second: 50,
+            asks_burst: 600,
+            write_stall: Duration::from_secs(30),
+            send_buffer: 0,
+        }
+    }
+}
+
 impl Configure for Config {
     fn read(reader: &mut Reader) -> Self {
         let log = LogConfig::read(reader);
@@ -139,6 +185,12 @@ impl Configure for Config {
             https: reader.optional("listen.https", "WebSocket with TLS."),
             line: reader
                 .optional("listen.line", "Where other edges may pull through this one (UDP)."),
+            proxy_protocol: reader.list(
+                "listen.proxy_protocol",
+                Vec::new(),
+                "Those of goim, http, goim_tls and https that take connections from trusted_proxies only, \
+                 and read who the client is from the PROXY protocol, version 2.",
+            ),
         };
         let admin = reader.value(
             "admin",
@@ -211,6 +263,14 @@ impl Configure for Config {
                 "Threads that face clients; 0 is one for each core.",
             ),
             limits: Limits::read(reader),
+            overload: Overload::read(reader),
+            drain_time: reader.ranged(
+                "drain.time",
+                Duration::from_secs(30),
+                Duration::ZERO..=Duration::from_secs(3600),
+                "On SIGTERM clients are told to move to other edges, evenly spread over this time; then \
+                 the edge ends. Give it this and ten seconds more before it is killed.",
+            ),
             trusted_proxies: reader.list(
                 "trusted_proxies",
                 Vec::new(),
@@ -240,6 +300,17 @@ impl Configure for Config {
         }
         if chain.is_some() != key.is_some() {
             reader.fault("tls.certificate", "needs tls.key, and the other way round");
+        }
+        for name in &config.listen.proxy_protocol {
+            if !LISTENERS.contains(&name.as_str()) {
+                reader.fault(
+                    "listen.proxy_protocol",
+                    format_args!("{name:?} is none of {}", LISTENERS.join(", ")),
+                );
+            }
+        }
+        if !config.listen.proxy_protocol.is_empty() && config.trusted_proxies.is_empty() {
+            reader.fault("listen.proxy_protocol", "needs trusted_proxies");
         }
         let listeners =
             [config.listen.goim, config.listen.http, config.listen.goim_tls, config.listen.https];
@@ -318,56 +389,100 @@ impl Configure for Public {
     }
 }
 
+impl Configure for Overload {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            cpu: reader.ranged(
+                "overload.cpu",
+                0.95,
+                0.1..=1.0,
+                "Share of a shard's core that may be used. Near it new connections are refused; beyond \
+                 it droppable messages go to fewer clients, and then all are written less often.",
+            ),
+            bandwidth: reader.ranged(
+                "overload.bandwidth",
+                0.95,
+                0.1..=10.0,
+                "Share of public.bits_out_max that may be used, with the same consequences.",
+            ),
+        }
+    }
+}
+
 impl Configure for Limits {
     fn read(reader: &mut Reader) -> Self {
+        let default = Self::default();
         Self {
             connections_max: reader.ranged(
                 "limits.connections_max",
-                100_000,
+                default.connections_max,
                 1..=10_000_000,
                 "Clients connected at once.",
             ),
             connections_per_address_max: reader.ranged(
                 "limits.connections_per_address_max",
-                20_000,
+                default.connections_per_address_max,
                 1..=10_000_000,
                 "Clients connected at once from one address (/64 in IPv6); carriers put thousands \
                  behind one.",
             ),
+            arrivals_per_second: reader.ranged(
+                "limits.arrivals_per_second",
+                default.arrivals_per_second,
+                0..=10_000_000,
+                "Connections that may come in a second from everywhere; 0: without limit.",
+            ),
+            arrivals_per_address: reader.ranged(
+                "limits.arrivals_per_address",
+                default.arrivals_per_address,
+                0..=10_000_000,
+                "Connections that may come in a second from one address (/64 in IPv6), after a burst of \
+                 connections_per_address_max; 0: without limit.",
+            ),
+            strangers_max: reader.ranged(
+                "limits.strangers_max",
+                default.strangers_max,
+                1..=10_000_000,
+                "Connections at once that have not said who they are.",
+            ),
             handshake_timeout: reader.ranged(
                 "limits.handshake_timeout",
-                Duration::from_secs(10),
+                default.handshake_timeout,
                 Duration::from_millis(100)..=Duration::from_secs(120),
-                "From accepting a connection until its TLS handshake and HTTP head are complete.",
+                "From accepting a connection until its PROXY header, TLS handshake and HTTP head are \
+                 complete.",
             ),
             asks_per_second: reader.ranged(
                 "limits.asks_per_second",
-                50,
+                default.asks_per_second,
                 1..=1_000_000,
                 "Subscriptions and requests that one connection may make per second, after a burst.",
             ),
             asks_burst: reader.ranged(
                 "limits.asks_burst",
-                600,
+                default.asks_burst,
                 1..=1_000_000,
                 "Subscriptions and requests that one connection may make at once; a client that \
                  reconnects subscribes to all its channels in one go.",
             ),
             write_stall: reader.ranged(
                 "limits.write_stall",
-                Duration::from_secs(30),
+                default.write_stall,
                 Duration::from_secs(1)..=Duration::from_secs(3600),
                 "How long a client may take nothing of what is written to it before it is closed.",
             ),
             send_buffer: reader.ranged(
                 "limits.send_buffer",
-                0,
+                default.send_buffer,
                 0..=16 << 20,
                 "Bytes of a client's send buffer in the kernel; 0 leaves it to the system.",
             ),
         }
     }
 }
+
+/// The listeners of clients, as [`Listen::proxy_protocol`] names them.
+pub const LISTENERS: [&str; 4] = ["goim", "http", "goim_tls", "https"];
 
 /// Addresses of the upstream that lines are opened to.
 pub const UPSTREAMS_MAX: usize = 16;

@@ -11,6 +11,7 @@ pub mod form;
 pub mod goim;
 pub mod hub;
 pub mod io;
+pub mod pressure;
 pub mod protocol;
 pub mod room;
 pub mod session;

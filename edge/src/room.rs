@@ -21,6 +21,7 @@ use shared::ring::{Bounds, Cursor, Read, Ring};
 
 use crate::form::{Form, Item};
 use crate::hub::JoinId;
+use crate::pressure::Pressure;
 use crate::session::{AskId, Recover, Subscribed};
 
 mod sample;
@@ -70,21 +71,6 @@ pub enum Admission {
     Seated(Seat, Subscribed),
     /// It waits: for the channel to open, for older messages, or for newer ones.
     Waits,
-}
-
-/// What an edge that has too much to do leaves out.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pressure {
-    /// The share of droppable messages that is kept, 0 to 1.
-    pub keep: f64,
-    /// The least time between two rounds of writing to the members of a room.
-    pub sweep_interval: Duration,
-}
-
-impl Default for Pressure {
-    fn default() -> Self {
-        Self { keep: 1.0, sweep_interval: Duration::ZERO }
-    }
 }
 
 /// A channel as one shard faces it.

@@ -16,9 +16,8 @@ use shared::wire::control;
 use slab::Slab;
 
 use crate::hub::{JoinId, News, Notice};
-use crate::room::{
-    Admission, ConnectionId, Lost, Pressure, Room, Seat, Segment, Swept, Waiting, Written,
-};
+use crate::pressure::Pressure;
+use crate::room::{Admission, ConnectionId, Lost, Room, Seat, Segment, Swept, Waiting, Written};
 use crate::session::{Answer, Ask, AskId, Blame, Close, Identity};
 
 mod pace;

@@ -43,6 +43,8 @@ pub struct Edge {
     pub addresses: u32,
     /// The scarcest of connections, processor and bandwidth: 0 idle, 1 exhausted.
     pub load: f64,
+    /// Whether it refuses new clients, having too much to do.
+    pub busy: bool,
     /// Whether it asks for no more clients.
     pub draining: bool,
     /// Its lines to its upstream.
@@ -78,6 +80,16 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GoimTcp => "goim-tcp",
+            Self::GoimTls => "goim-tcp-tls",
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
     fn parse(protocol: &str) -> Option<Self> {
         match protocol {
             "goim-tcp" => Some(Self::GoimTcp),
@@ -171,7 +183,9 @@ impl Edge {
             addresses: report.addresses,
             load: cpu
                 .max(share(report.connections.into(), report.connections_max.into()))
-                .max(share(report.bits_out, report.bits_out_max)),
+                .max(share(report.bits_out, report.bits_out_max))
+                .max(if report.busy { 1.0 } else { 0.0 }),
+            busy: report.busy,
             draining: report.draining,
             lines: report.lines.iter().take(LINES_MAX).filter_map(Line::from_report).collect(),
             cut_off: !report.lines.is_empty() && report.lines.iter().all(|line| !line.up),

@@ -24,6 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use geo_data::{Carrier, Position};
+use shared::wire::control;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::edge::Edge;
@@ -89,6 +90,25 @@ impl Ranking {
             })
             .collect()
     }
+}
+
+/// Where the clients of an edge may go instead: the listeners of other edges that take new clients,
+/// best first.
+pub fn elsewhere<'a>(
+    of: &Edge,
+    edges: impl IntoIterator<Item = &'a Arc<Edge>>,
+) -> Vec<control::Endpoint> {
+    let others = edges.into_iter().filter(|edge| edge.name != of.name);
+    let vantage = Vantage { carrier: of.carrier, position: of.position };
+    let ranking = Ranking::new(vantage, others);
+    let open = ranking.choose(of.name.as_bytes(), |edge| Standing::of(edge) == Standing::Open);
+    let endpoints = open.iter().flat_map(|choice| &choice.edge.endpoints);
+    let told = endpoints.map(|endpoint| control::Endpoint {
+        protocol: endpoint.transport.name().into(),
+        host: endpoint.host.clone(),
+        port: endpoint.port.into(),
+    });
+    told.collect()
 }
 
 /// Shortens the edges to an answer, sorted: the best, as few as possible of lesser standing, and

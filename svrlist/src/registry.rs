@@ -75,12 +75,12 @@ impl Listed {
 
 impl Registry {
     /// An edge reported. Answers a new list at once when clients must hear of it before the next
-    /// tick: an edge that is new, or that began or stopped draining. An edge that says it is cut off
+    /// tick: an edge that is new, or that began or stopped draining or being busy. An edge that says it is cut off
     /// counts as such after [`CUT_OFF_AFTER`] of saying so: when the origin restarts, all edges are
     /// cut off for a moment and tell it one by one, and nobody should run from one to the next.
     pub fn handle_report(&mut self, mut edge: Edge, now: Instant) -> Option<Arc<List>> {
         let name = Arc::clone(&edge.name);
-        let draining = edge.draining;
+        let takes = (edge.draining, edge.busy);
         let since_before = self.known.get(&name).and_then(|known| known.cut_off_since);
         let cut_off_since = edge.cut_off.then(|| since_before.unwrap_or(now));
         edge.cut_off = cut_off_since.is_some_and(|since| since + CUT_OFF_AFTER <= now);
@@ -88,7 +88,7 @@ impl Registry {
         let before = self.known.insert(name, known);
         self.changed = true;
         let listed = before.filter(|before| !before.silent(now));
-        let urgent = listed.is_none_or(|before| before.edge.draining != draining);
+        let urgent = listed.is_none_or(|before| (before.edge.draining, before.edge.busy) != takes);
         if urgent { self.handle_tick(now) } else { None }
     }
 

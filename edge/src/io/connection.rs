@@ -11,6 +11,8 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::door::Guest;
+use super::shards::Way;
 use super::socket::Socket;
 use crate::protocol::Protocol;
 use crate::room::{ConnectionId, Segment, Written, accepts};
@@ -22,6 +24,8 @@ use crate::wheel::Tick;
 /// How far a connection has come.
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// A proxy says who its client is, before anything else.
+    Preface(Box<Way>),
     /// An HTTP head is expected.
     Head,
     /// WebSocket messages are expected.
@@ -44,8 +48,8 @@ pub(super) struct Connection {
     pub(super) socket: Socket,
     /// Where it comes from: a client, or a proxy.
     pub(super) peer: IpAddr,
-    /// The address under which it is counted at the door.
-    pub(super) counted: Option<IpAddr>,
+    /// How it is counted at the door.
+    pub(super) guest: Guest,
     /// The client's own address, behind trusted proxies.
     pub(super) address: IpAddr,
     pub(super) stage: Stage,
@@ -79,7 +83,7 @@ impl Connection {
     pub(super) fn new(
         id: ConnectionId,
         socket: Socket,
-        peer: IpAddr,
+        (peer, guest): (IpAddr, Guest),
         stage: Stage,
         asks: Tokens,
         accepted_at: Instant,
@@ -88,7 +92,7 @@ impl Connection {
             id,
             socket,
             peer,
-            counted: None,
+            guest,
             address: peer,
             stage,
             protocol: None,
@@ -111,6 +115,11 @@ impl Connection {
     /// that it asked for is still to be written. Being behind in a room is no reason not to hear it.
     pub(super) fn may_read(&self) -> bool {
         !self.is_busy() && self.replies.len() <= REPLIES_READING_MAX
+    }
+
+    /// The listeners of other edges that a WebSocket client could go to, as reports name them.
+    pub(super) fn web(&self) -> &'static str {
+        if self.socket.is_tls() { "https" } else { "http" }
     }
 
     /// Since when the socket has taken nothing of what waits for it.

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use shared::address;
 
 use super::connection::Stage;
+use super::proxy::{self, Preface};
 use super::socket::{READ_BYTES, ReadOutcome};
 use super::world::{World, client_id};
 use crate::form::{Encoding, Transport};
@@ -26,7 +27,15 @@ impl World {
         let Some(connection) = self.connection(id) else { return };
         let kept = std::mem::take(&mut connection.input);
         input.extend_from_slice(&kept);
-        let outcome = connection.socket.read(&mut input);
+        let limit = match &connection.stage {
+            // What follows the header may be TLS, which begins with its own first byte.
+            Stage::Preface(_) => match proxy::read(&mut BytesMut::from(&input[..])) {
+                Preface::More(more) => more,
+                Preface::From(_) | Preface::Wrong => proxy::FIXED_BYTES,
+            },
+            _ => READ_BYTES,
+        };
+        let outcome = connection.socket.read(&mut input, limit);
         match outcome {
             Ok(ReadOutcome::Drained) => {}
             Ok(ReadOutcome::More | ReadOutcome::End) => {
@@ -82,6 +91,21 @@ impl World {
             }
             match &mut connection.stage {
                 Stage::Ending { .. } => return input.clear(),
+                Stage::Preface(way) => match proxy::read(input) {
+                    Preface::More(_) => return,
+                    Preface::Wrong => {
+                        tracing::debug!(peer = %connection.peer, "no PROXY header");
+                        return connection.die(Blame::Peer);
+                    }
+                    Preface::From(client) => {
+                        let way = way.clone();
+                        self.begin(id, &way);
+                        if let Some(client) = client {
+                            self.handle_client(id, client);
+                        }
+                        return;
+                    }
+                },
                 Stage::Plain => {
                     return self.with_protocol(id, |protocol, cx, out| {
                         protocol.handle_bytes(input, cx, out);
@@ -134,23 +158,19 @@ impl World {
         };
         let Some(connection) = self.connection(id) else { return };
         upgrade.put_answer(&mut connection.replies);
-        if let Some(forwarded) = &upgrade.forwarded_for {
-            let trusted = &config.trusted_proxies;
-            connection.address =
-                address::forwarded(connection.peer, [forwarded.as_str()].into_iter(), trusted);
-        }
-        let (address, counted) = (connection.address, connection.counted);
         connection.protocol = Some(protocol);
         connection.stage = Stage::WebSocket(Decoder::new(message_max));
+        let told = upgrade.forwarded_for.as_deref();
+        let address = told.map_or(connection.address, |told| {
+            address::forwarded(connection.address, [told].into_iter(), &config.trusted_proxies)
+        });
+        let away = connection.guest.is_away.then(|| connection.web());
         self.touched.push(id);
-        if counted.is_none() && self.door.count(address) {
-            if let Some(connection) = self.connection(id) {
-                connection.counted = Some(address);
-            }
-        } else if counted.is_none() {
-            let reason = "too many connections of this address".into();
-            self.end(id, &Close { code: 3504, reason, blame: Blame::Peer });
+        if let Some(web) = away {
+            let close = self.door.goodbye(web);
+            return self.end(id, &close);
         }
+        self.handle_client(id, address);
     }
 
     fn handle_websocket(&mut self, id: ConnectionId, event: websocket::Event) {

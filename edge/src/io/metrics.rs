@@ -12,13 +12,27 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use shared::io::telemetry::Telemetry;
 use shared::line::pool::LineStatus;
+use tokio::sync::watch;
 
+use super::door::Door;
 use super::uplink::{Gauges, LineView, TrunkView};
 use super::world::Counters;
+use crate::pressure::Pressure;
 
 /// Registers everything that an edge counts.
-pub(super) fn register(telemetry: &Telemetry, gauges: &Arc<Gauges>, shards: &[Arc<Counters>]) {
-    let sums = Sums { gauges: Arc::clone(gauges), shards: shards.to_vec() };
+pub(super) fn register(
+    telemetry: &Telemetry,
+    gauges: &Arc<Gauges>,
+    shards: &[Arc<Counters>],
+    door: &Arc<Door>,
+    pressure: &watch::Receiver<Pressure>,
+) {
+    let sums = Sums {
+        gauges: Arc::clone(gauges),
+        shards: shards.to_vec(),
+        door: Arc::clone(door),
+        pressure: pressure.clone(),
+    };
     telemetry.register(|registry| registry.register_collector(Box::new(sums)));
 }
 
@@ -26,13 +40,14 @@ pub(super) fn register(telemetry: &Telemetry, gauges: &Arc<Gauges>, shards: &[Ar
 struct Sums {
     gauges: Arc<Gauges>,
     shards: Vec<Arc<Counters>>,
+    door: Arc<Door>,
+    pressure: watch::Receiver<Pressure>,
 }
 
 type Of = fn(&Counters) -> &AtomicU64;
 
-const SHARD_COUNTERS: [(&str, &str, Of); 11] = [
+const SHARD_COUNTERS: [(&str, &str, Of); 10] = [
     ("accepted", "Connections accepted", |c| &c.accepted),
-    ("refused", "Connections turned away at the door", |c| &c.refused),
     ("deliveries", "Messages written to clients", |c| &c.deliveries),
     ("delivered_bytes", "Bytes of messages written to clients", |c| &c.bytes),
     ("writes", "Writes that carried messages", |c| &c.writes),
@@ -53,6 +68,10 @@ impl Collector for Sums {
         let connections =
             self.shards.iter().map(|shard| shard.connections.load(Ordering::Relaxed)).sum();
         gauge(&mut encoder, "connections", "Open connections", connections)?;
+        let strangers = self.door.strangers() as u64;
+        gauge(&mut encoder, "strangers", "Connections that have not said who they are", strangers)?;
+        encode_refusals(&mut encoder, &self.door)?;
+        encode_pressure(&mut encoder, *self.pressure.borrow())?;
         let gauges = &self.gauges;
         let line_up = u64::from(gauges.line_up.load(Ordering::Relaxed));
         gauge(&mut encoder, "line_up", "Whether a line to the upstream is up", line_up)?;
@@ -95,6 +114,33 @@ impl Collector for Sums {
         encode_deliveries(&mut encoder, &trunks)?;
         encode_lines(&mut encoder, &trunks)
     }
+}
+
+fn encode_refusals(encoder: &mut DescriptorEncoder<'_>, door: &Door) -> fmt::Result {
+    let help = "Connections not let in, by reason";
+    let mut metric = encoder.encode_descriptor("refused", help, None, MetricType::Counter)?;
+    for (refusal, count) in door.refusals() {
+        let labels = [("reason", refusal.name())];
+        ConstCounter::new(count).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// What is left out because there is too much to do.
+fn encode_pressure(encoder: &mut DescriptorEncoder<'_>, pressure: Pressure) -> fmt::Result {
+    gauge(encoder, "busy", "Whether new connections are refused", pressure.refuses.into())?;
+    for (name, help, value) in [
+        ("droppable_kept_ratio", "Share of droppable messages that is kept", pressure.keep),
+        (
+            "sweep_interval_seconds",
+            "Least time between two rounds of writing, for lack of time",
+            pressure.sweep_interval.as_secs_f64(),
+        ),
+    ] {
+        let metric = ConstGauge::new(value);
+        metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+    }
+    Ok(())
 }
 
 type LineValue = fn(&LineView) -> f64;

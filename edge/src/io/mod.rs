@@ -9,6 +9,8 @@ mod door;
 mod input;
 mod metrics;
 mod neighbours;
+mod overload;
+mod proxy;
 mod report;
 mod run;
 mod shards;

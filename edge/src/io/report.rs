@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
 use shared::io::clock::unix_ms;
-use shared::io::line::{self, Call};
+use shared::io::line::{self, Call, LineError};
 use shared::io::shutdown::Shutdown;
 use shared::line::pool::Tier;
 use shared::wire::PROTOCOL_VERSION;
-use shared::wire::control::{Endpoint as Public, Hello, LineReport, Report, Up, up};
+use shared::wire::control::{Down, Endpoint as Public, Hello, LineReport, Report, Up, down, up};
+use tokio::sync::watch;
 
-use super::door::Door;
+use super::door::{Door, Next};
 use super::uplink::{Gauges, LineView, TrunkView};
 use super::world::Counters;
 use crate::config::Config;
+use crate::pressure::Pressure;
 
 /// What a report is made of.
 #[derive(Clone)]
@@ -26,11 +28,12 @@ pub(super) struct Reporter {
     pub(super) config: Arc<Config>,
     pub(super) door: Arc<Door>,
     pub(super) gauges: Arc<Gauges>,
+    pub(super) pressure: watch::Receiver<Pressure>,
     pub(super) shards: Vec<Arc<Counters>>,
 }
 
 impl Reporter {
-    /// Reports to one svrlist until the shutdown, calling it again whenever the line ends.
+    /// Reports to one svrlist until the shutdown, and at once what concerns new clients, calling it again whenever the line ends.
     pub(super) async fn run(self, endpoint: Endpoint, svrlist: SocketAddr, shutdown: Shutdown) {
         let session = rand::random();
         let started_ms = unix_ms();
@@ -52,7 +55,7 @@ impl Reporter {
                             () = shutdown.triggered() => {
                                 return self.say_goodbye(call, started_ms).await;
                             }
-                            ended = self.report(&mut call, started_ms) => ended,
+                            ended = self.report(&mut call, started_ms, &shutdown) => ended,
                         }
                     }
                     Err(error) => error,
@@ -68,16 +71,28 @@ impl Reporter {
         }
     }
 
-    async fn report(&self, call: &mut Call, started_ms: u64) -> line::LineError {
-        let Call { up, connection, .. } = call;
+    async fn report(&self, call: &mut Call, started_ms: u64, shutdown: &Shutdown) -> LineError {
+        let Call { up, down, .. } = call;
         let mut every = tokio::time::interval(REPORT_EVERY);
         let mut meter = Meter::default();
+        let mut pressure = self.pressure.clone();
+        let mut is_draining = shutdown.is_draining();
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                ended = connection.closed() => return ended.into(),
+                () = shutdown.draining(), if !is_draining => is_draining = true,
+                Ok(()) = pressure.changed() => {}
+                heard = down.receive() => match heard {
+                    Ok(Some(Down { kind: Some(down::Kind::Elsewhere(told)), .. })) => {
+                        self.door.set_next(told.endpoints.into_iter().map(next).collect());
+                        continue;
+                    }
+                    Ok(Some(_)) => continue, // newer svrlists may say more
+                    Ok(None) => return LineError::Protocol("the svrlist ended its stream"),
+                    Err(error) => return error,
+                },
             }
-            let report = self.make(&mut meter, started_ms, false);
+            let report = self.make(&mut meter, started_ms, is_draining);
             if let Err(error) =
                 up.send(&Up { kind: Some(up::Kind::Report(report)), number: 0 }).await
             {
@@ -121,6 +136,7 @@ impl Reporter {
             bits_out,
             bits_out_max: config.public.bits_out_max,
             draining,
+            busy: self.pressure.borrow().refuses,
             lines: trunks.iter().flat_map(line_reports).collect(),
             started_ms,
             addresses,
@@ -143,6 +159,12 @@ impl Reporter {
         };
         all.into_iter().filter_map(public).collect()
     }
+}
+
+fn next(endpoint: Public) -> Next {
+    let Public { protocol, host, port } = endpoint;
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Next { protocol, address: format!("{host}:{port}") }
 }
 
 /// What svrlist is told of a trunk's lines.

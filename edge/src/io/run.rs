@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
 use shared::io::line::{self, LineError, Settings};
 use shared::io::service;
-use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
+use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, Termination};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, Nodes, POLL_PERIOD, Role, TlsError};
 use shared::io::trunk::{CallingEnd, Place};
@@ -20,15 +20,18 @@ use shared::line::LineEnd;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use super::door::Door;
+use super::door::{Closed, Door};
 use super::metrics;
 use super::neighbours::{self, Hall};
+use super::overload::Overload;
 use super::report::Reporter;
-use super::shards::{self, Listener, Start};
+use super::shards::{self, Entrance, Listener, Start, Way};
 use super::uplink::{Gauges, Inlets, Pace, Parts, Uplink};
-use super::world::{Counters, Entrance};
+use super::world::Counters;
 use crate::config::Config;
 use crate::hub::{SHARDS_MAX, ShardId};
+use crate::pressure::Pressure;
+use crate::shard::TICK;
 
 /// Why an edge does not start, or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +63,12 @@ pub enum RunError {
     Failed(#[from] TaskFailed),
 }
 
-/// Does what the arguments ask for: most often runs an edge until SIGINT or SIGTERM.
+/// Does what the arguments ask for: most often runs an edge until SIGINT, or until it has drained
+/// after SIGTERM.
 pub fn launch(args: &Args) -> ExitCode {
-    service::launch(args, ("edge", PREFIX), |config: &Config| &config.log, run)
+    let service =
+        service::Service { name: "edge", prefix: PREFIX, termination: Termination::Drains };
+    service::launch(args, service, |config: &Config| &config.log, run)
 }
 
 /// Runs an edge until the shutdown.
@@ -83,12 +89,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let mut listeners = listen(&config, count, &mut tasks, &telemetry, &shutdown)?;
 
     let gauges = Arc::new(Gauges::default());
-    let door = Arc::new(Door::new(
-        config.limits.connections_max,
-        config.limits.connections_per_address_max,
-    ));
+    let door = Arc::new(Door::new(config.limits.clone(), Instant::now()));
     let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
-    metrics::register(&telemetry, &gauges, &counters);
+    let (pressure, felt) = watch::channel(Pressure::default());
+    metrics::register(&telemetry, &gauges, &counters, &door, &felt);
     telemetry.register(|registry| nodes.register(registry.sub_registry_with_prefix("node")));
     tasks.spawn("node certificates", nodes.clone().watch(POLL_PERIOD, shutdown.clone()));
 
@@ -159,8 +163,18 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         config: Arc::clone(&config),
         door: Arc::clone(&door),
         gauges,
+        pressure: felt.clone(),
         shards: counters.clone(),
     };
+    let overload = Overload {
+        config: Arc::clone(&config),
+        door: Arc::clone(&door),
+        shards: counters.clone(),
+        pressure,
+    };
+    tasks.spawn_essential("overload", overload.run(shutdown.clone()));
+    let drained = drain(config.drain_time, Arc::clone(&door), shutdown.clone());
+    tasks.spawn_essential("drain", drained);
     // Without namespaces nobody can be served rightly, so nobody is let in before they are told.
     tokio::select! {
         () = shutdown.triggered() => return Ok(tasks.run(GRACE).await?),
@@ -184,6 +198,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
             listeners: listeners.pop().unwrap_or_default(),
             namespaces: told.clone(),
             door: Arc::clone(&door),
+            pressure: felt.clone(),
             to_hub: to_hub.clone(),
             from_hub,
             counters: Arc::clone(counters),
@@ -201,6 +216,29 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         tracing::error!("a shard panicked");
     }
     Ok(ended?)
+}
+
+/// Once the edge is to be drained, lets nobody in and ends it when everybody has moved, or after
+/// `time` and a moment.
+async fn drain(time: Duration, door: Arc<Door>, shutdown: Shutdown) {
+    tokio::select! {
+        () = shutdown.triggered() => return,
+        () = shutdown.draining() => {}
+    }
+    door.close(Some(Closed::Draining));
+    tracing::info!(connections = door.counts().0, ?time, "clients are told to move");
+    let mut every = tokio::time::interval(TICK);
+    let moved = async {
+        while door.counts().0 > 0 {
+            every.tick().await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.triggered() => return,
+        _ = tokio::time::timeout(time + GRACE, moved) => {}
+    }
+    tracing::info!(connections = door.counts().0, "drained");
+    shutdown.trigger();
 }
 
 async fn listen_admin(address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -230,21 +268,23 @@ fn listen(
         tasks.spawn("certificates", certificates.watch(POLL_PERIOD, shutdown.clone()));
     }
     let all = [
-        ("listen.goim", config.listen.goim, Entrance::Goim, None),
-        ("listen.http", config.listen.http, Entrance::Http, None),
-        ("listen.goim_tls", config.listen.goim_tls, Entrance::Goim, plain),
-        ("listen.https", config.listen.https, Entrance::Http, http),
+        ("goim", "listen.goim", config.listen.goim, Entrance::Goim, None),
+        ("http", "listen.http", config.listen.http, Entrance::Http, None),
+        ("goim_tls", "listen.goim_tls", config.listen.goim_tls, Entrance::Goim, plain),
+        ("https", "listen.https", config.listen.https, Entrance::Http, http),
     ];
     let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
-    for (key, address, entrance, tls) in all {
+    for (name, key, address, entrance, tls) in all {
         let Some(address) = address else { continue };
         let sockets = shards::bind(address, shards).map_err(|source| RunError::Listen {
             address,
             key,
             source,
         })?;
+        let proxied = config.listen.proxy_protocol.iter().any(|listener| listener == name);
         for (shard, socket) in listeners.iter_mut().zip(sockets) {
-            shard.push(Listener { socket, entrance, tls: tls.clone() });
+            let way = Way { entrance, proxied, tls: tls.clone() };
+            shard.push(Listener { socket, way });
         }
     }
     Ok(listeners)
@@ -254,7 +294,7 @@ fn listen(
 pub const PREFIX: &str = "LINECAST_EDGE";
 /// Any local address.
 const ANY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-/// What a shard may be behind the hub before the line waits for it.
+/// What a shard may be behind the hub before the pulls' credit waits for it.
 const SHARD_QUEUE: usize = 1024;
 /// How long ending tasks may take.
 const GRACE: Duration = Duration::from_secs(5);

@@ -22,18 +22,37 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::door::Door;
 use super::uplink::ToShard;
-use super::world::{Counters, Entrance, World};
+use super::world::{Counters, World};
 use crate::config::Config;
 use crate::hub::ShardId;
+use crate::pressure::Pressure;
 use crate::room::ConnectionId;
-use crate::session::{Blame, Close};
 use crate::shard::{TICK, ToHub};
 
 /// A listener of one shard.
 pub(super) struct Listener {
     pub(super) socket: StdListener,
+    pub(super) way: Way,
+}
+
+/// What the clients of a listener speak.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    /// What comes first, but for what follows here.
     pub(super) entrance: Entrance,
+    /// They come through proxies that say who they are, before anything else.
+    pub(super) proxied: bool,
+    /// They speak TLS.
     pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+/// What clients speak first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entrance {
+    /// goim frames.
+    Goim,
+    /// An HTTP head.
+    Http,
 }
 
 /// What a shard's thread is started with.
@@ -43,6 +62,7 @@ pub(super) struct Start {
     pub(super) listeners: Vec<Listener>,
     pub(super) namespaces: watch::Receiver<Option<Arc<Namespaces>>>,
     pub(super) door: Arc<Door>,
+    pub(super) pressure: watch::Receiver<Pressure>,
     pub(super) to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
     pub(super) from_hub: mpsc::Receiver<ToShard>,
     pub(super) counters: Arc<Counters>,
@@ -96,7 +116,8 @@ async fn run(start: Start) {
     let Start {
         id, config, listeners, mut namespaces, door, to_hub, mut from_hub, counters, ..
     } = start;
-    let shutdown = start.shutdown;
+    let (shutdown, mut pressure, drain_time) = (start.shutdown, start.pressure, config.drain_time);
+    let mut is_draining = false;
     let first = namespaces.borrow_and_update().clone().unwrap_or_default();
     let world = World::new(id, config, first, door, to_hub, counters);
     let world = Rc::new(RefCell::new(world));
@@ -131,6 +152,14 @@ async fn run(start: Start) {
                     world.borrow_mut().set_namespaces(told);
                 }
             }
+            Ok(()) = pressure.changed() => {
+                let felt = *pressure.borrow_and_update();
+                world.borrow_mut().set_pressure(felt);
+            }
+            () = shutdown.draining(), if !is_draining => {
+                is_draining = true;
+                world.borrow_mut().drain(drain_time);
+            }
             Some(ended) = acceptors.join_next() => {
                 if !shutdown.is_triggered() {
                     tracing::error!(?ended, "an accept loop ended");
@@ -143,8 +172,7 @@ async fn run(start: Start) {
         tokio::task::yield_now().await;
     }
     // Nobody new; those here are told, and given a moment to read it.
-    let close = Close { code: 3001, reason: "shutdown".into(), blame: Blame::Us };
-    world.borrow_mut().close_all(&close);
+    world.borrow_mut().close_all();
     let drained = async {
         loop {
             tokio::select! {
@@ -164,7 +192,7 @@ async fn sleep_until(at: Option<Instant>) {
 
 /// Accepts until the shutdown, and owns the tasks of what it accepted until they end.
 async fn accept(world: Rc<RefCell<World>>, listener: Listener, shutdown: Shutdown) {
-    let Listener { socket, entrance, tls } = listener;
+    let Listener { socket, way } = listener;
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return tracing::error!(%error, "cannot listen"),
@@ -176,8 +204,7 @@ async fn accept(world: Rc<RefCell<World>>, listener: Listener, shutdown: Shutdow
             () = shutdown.triggered() => break,
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let entered =
-                        world.borrow_mut().enter(stream, peer.ip(), entrance, tls.as_ref());
+                    let entered = world.borrow_mut().enter(stream, peer.ip(), &way);
                     if let Some(id) = entered {
                         let world = Rc::clone(&world);
                         connections.spawn_local(drive(world, id));

@@ -35,16 +35,20 @@ pub(super) enum ReadOutcome {
 }
 
 impl Socket {
-    /// Wraps a stream that was just accepted; with `tls`, the client must begin a handshake.
-    pub(super) fn new(
-        stream: TcpStream,
-        tls: Option<&Arc<ServerConfig>>,
-    ) -> Result<Self, rustls::Error> {
-        let tls = match tls {
-            None => None,
-            Some(config) => Some(Box::new(Tls::new(config)?)),
-        };
-        Ok(Self { stream, tls, taken: 0 })
+    /// Wraps a stream that was just accepted.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, tls: None, taken: 0 }
+    }
+
+    /// From here on the client must speak TLS, beginning with a handshake.
+    pub(super) fn begin_tls(&mut self, config: &Arc<ServerConfig>) -> Result<(), rustls::Error> {
+        self.tls = Some(Box::new(Tls::new(config)?));
+        Ok(())
+    }
+
+    /// Whether it speaks TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     #[cfg(test)]
@@ -67,11 +71,11 @@ impl Socket {
         self.taken
     }
 
-    /// Appends what has arrived to `input`, at most its spare capacity. Under TLS this may leave
+    /// Appends what has arrived to `input`, at most `limit` bytes unless it is TLS, which may leave
     /// something to [`Socket::flush`].
-    pub(super) fn read(&mut self, input: &mut BytesMut) -> io::Result<ReadOutcome> {
+    pub(super) fn read(&mut self, input: &mut BytesMut, limit: usize) -> io::Result<ReadOutcome> {
         match &mut self.tls {
-            None => match self.stream.try_read_buf(&mut input.limit(READ_BYTES)) {
+            None => match self.stream.try_read_buf(&mut input.limit(limit)) {
                 Ok(0) => Ok(ReadOutcome::End),
                 Ok(_) => Ok(ReadOutcome::More),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadOutcome::Drained),

@@ -14,7 +14,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rustls::ServerConfig;
+use rustix::time::{ClockId, clock_gettime};
 use shared::address;
 use shared::io::clock::unix_ms;
 use shared::namespace::Namespaces;
@@ -23,27 +23,20 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::connection::{Connection, REPLIES_MAX, Stage, WriteCounts};
-use super::door::Door;
+use super::door::{Closed, Door, Entry, Guest, Refusal};
+use super::shards::{Entrance, Way};
 use super::socket::Socket;
 use super::uplink::ToShard;
 use crate::config::Config;
 use crate::form::Transport;
 use crate::hub::ShardId;
+use crate::pressure::Pressure;
 use crate::protocol::{Protocol, Setups};
 use crate::room::ConnectionId;
 use crate::session::{Ask, Blame, Close, Context, Output};
-use crate::shard::{Event, Shard, ToHub};
+use crate::shard::{Event, Shard, TICK, ToHub};
 use crate::tokens::Tokens;
 use crate::wheel::Wheel;
-
-/// What a listener's clients speak first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entrance {
-    /// goim frames.
-    Goim,
-    /// An HTTP head.
-    Http,
-}
 
 /// What a shard counts; read by metrics.
 #[derive(Debug, Default)]
@@ -52,8 +45,6 @@ pub(super) struct Counters {
     pub(super) connections: AtomicU64,
     /// Connections accepted so far.
     pub(super) accepted: AtomicU64,
-    /// Connections turned away at the door.
-    pub(super) refused: AtomicU64,
     /// Messages written to clients.
     pub(super) deliveries: AtomicU64,
     /// Bytes of messages written to clients.
@@ -66,6 +57,8 @@ pub(super) struct Counters {
     pub(super) shed: AtomicU64,
     /// Droppable messages that were not in a room's sample.
     pub(super) sampled_out: AtomicU64,
+    /// CPU time of the shard's thread, in nanoseconds.
+    pub(super) cpu_nanos: AtomicU64,
     /// Ends by the client's leaving or fault.
     pub(super) ended_peer: AtomicU64,
     /// Ends by our decision or fault.
@@ -88,6 +81,8 @@ pub(super) struct World {
     wheel: Wheel<ConnectionId>,
     pub(super) touched: Vec<ConnectionId>,
     released: Vec<ConnectionId>,
+    /// When everybody shall have gone.
+    drained_at: Option<Instant>,
     /// Wakes whoever makes slices of sweeps.
     sweeper: Option<Waker>,
     pub(super) scratch: BytesMut,
@@ -116,6 +111,7 @@ impl World {
             wheel: Wheel::new(Instant::now()),
             touched: Vec::new(),
             released: Vec::new(),
+            drained_at: None,
             sweeper: None,
             scratch: BytesMut::new(),
             output: Output::default(),
@@ -128,56 +124,93 @@ impl World {
         self.namespaces = namespaces;
     }
 
+    /// How much this edge has to do.
+    pub(super) fn set_pressure(&mut self, pressure: Pressure) {
+        self.shard.set_pressure(pressure);
+    }
+
     /// Takes an accepted stream in. `None` if there is no room for it.
     pub(super) fn enter(
         &mut self,
         stream: TcpStream,
         peer: IpAddr,
-        entrance: Entrance,
-        tls: Option<&Arc<ServerConfig>>,
+        way: &Way,
     ) -> Option<ConnectionId> {
+        let now = Instant::now();
         let peer = address::canonical(peer);
         let is_proxy = self.config.trusted_proxies.iter().any(|net| net.contains(&peer));
-        let counted = (!is_proxy).then_some(peer);
-        if !self.door.enter(counted) {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        if way.proxied && !is_proxy {
+            self.door.refuse(Refusal::NoProxy);
             return None;
         }
-        let now = Instant::now();
+        let counted = (!is_proxy).then_some(peer);
+        let is_away = match self.door.enter(counted, way.entrance == Entrance::Http, now) {
+            Entry::In => false,
+            Entry::Away => true,
+            Entry::Shut => return None,
+        };
+        let guest = Guest { address: counted, is_stranger: true, is_away };
         // Small messages leave at once; where it cannot be set, they leave later.
         let _ = stream.set_nodelay(true);
         if self.config.limits.send_buffer > 0 {
             let size = self.config.limits.send_buffer as usize; // bounded by the configuration
             let _ = socket2::SockRef::from(&stream).set_send_buffer_size(size);
         }
-        let socket = match Socket::new(stream, tls) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::error!(%error, "cannot begin TLS");
-                self.door.leave(counted);
-                return None;
-            }
-        };
         let id = self.shard.connect();
-        let stage = match entrance {
-            Entrance::Goim => Stage::Plain,
-            Entrance::Http => Stage::Head,
-        };
         let asks = Tokens::new(self.config.limits.asks_burst.into(), now);
-        let mut connection = Connection::new(id, socket, peer, stage, asks, now);
-        connection.counted = counted;
-        if entrance == Entrance::Goim {
-            let client = client_id();
-            let protocol = Protocol::goim(&self.setups, Transport::Tcp, &client, now);
-            connection.protocol = Some(protocol);
-        }
+        let stage = Stage::Preface(Box::new(way.clone()));
+        let socket = Socket::new(stream);
+        let connection = Connection::new(id, socket, (peer, guest), stage, asks, now);
         if self.connections.len() <= id.slot {
             self.connections.resize_with(id.slot + 1, || None);
         }
         self.connections[id.slot] = Some(Box::new(connection));
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        if !way.proxied {
+            self.begin(id, way);
+        }
         self.reschedule(id);
         Some(id)
+    }
+
+    /// A connection begins with what its client says itself.
+    pub(super) fn begin(&mut self, id: ConnectionId, way: &Way) {
+        let setups = &self.setups;
+        let Some(connection) = connections_at(&mut self.connections, id) else { return };
+        if let Some(config) = &way.tls
+            && let Err(error) = connection.socket.begin_tls(config)
+        {
+            tracing::error!(%error, "cannot begin TLS");
+            return connection.die(Blame::Us);
+        }
+        connection.stage = match way.entrance {
+            Entrance::Http => Stage::Head,
+            Entrance::Goim => {
+                let started = connection.accepted_at;
+                let protocol = Protocol::goim(setups, Transport::Tcp, &client_id(), started);
+                connection.protocol = Some(protocol);
+                Stage::Plain
+            }
+        };
+    }
+
+    /// A proxy has said who its client is.
+    pub(super) fn handle_client(&mut self, id: ConnectionId, address: IpAddr) {
+        let now = Instant::now();
+        let Some(connection) = self.connection(id) else { return };
+        let address = address::canonical(address);
+        connection.address = address;
+        if connection.guest.address.is_some() {
+            return;
+        }
+        if self.door.count(address, now) {
+            if let Some(connection) = self.connection(id) {
+                connection.guest.address = Some(address);
+            }
+        } else {
+            let reason = "too many connections of this address".into();
+            self.end(id, &Close { code: 3504, reason, blame: Blame::Peer });
+        }
     }
 
     /// Drives a connection: ready when it is over and removed.
@@ -244,6 +277,7 @@ impl World {
     pub(super) fn handle_tick(&mut self) {
         let now = Instant::now();
         self.shard.handle_tick(now);
+        self.drain_some(now);
         for (tick, id) in self.wheel.turn(now) {
             if let Some(connection) = self.connection(id).filter(|c| c.looked_at == Some(tick)) {
                 connection.looked_at = None;
@@ -254,15 +288,40 @@ impl World {
         self.pump();
         self.counters.connections.store(self.shard.connections() as u64, Ordering::Relaxed);
         self.counters.sampled_out.store(self.shard.sampled_out(), Ordering::Relaxed);
+        self.counters.cpu_nanos.store(thread_cpu().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Ends every connection in order, evenly spread over `time`, because this edge will end.
+    pub(super) fn drain(&mut self, time: Duration) {
+        self.drained_at = Some(Instant::now() + time);
     }
 
     /// Ends every connection in order, because this edge ends.
-    pub(super) fn close_all(&mut self, close: &Close) {
-        let ids: Vec<ConnectionId> = self.connections.iter().flatten().map(|c| c.id).collect();
-        for id in ids {
-            self.end(id, close);
-        }
+    pub(super) fn close_all(&mut self) {
+        self.door.close(Some(Closed::Draining));
+        self.move_away(usize::MAX);
         self.pump();
+    }
+
+    /// Ends so many connections of those that are due by now to have ended all when the time is up.
+    fn drain_some(&mut self, now: Instant) {
+        let Some(drained_at) = self.drained_at else { return };
+        let here = self.shard.connections();
+        let ticks = drained_at.saturating_duration_since(now).as_secs_f64() / TICK.as_secs_f64();
+        self.move_away((here as f64 / ticks.max(1.0)).ceil() as usize);
+    }
+
+    /// Ends at most `count` connections, and says where to go.
+    fn move_away(&mut self, count: usize) {
+        let here = self.connections.iter().flatten().filter(|connection| !connection.is_ending());
+        let ids: Vec<ConnectionId> = here.take(count).map(|connection| connection.id).collect();
+        for id in ids {
+            let Some(web) = self.connection(id).map(|connection| connection.web()) else {
+                continue;
+            };
+            let close = self.door.goodbye(web);
+            self.end(id, &close);
+        }
     }
 
     /// Carries out everything that follows from what happened, until nothing is left.
@@ -449,6 +508,11 @@ impl World {
         }
         let mut asks = std::mem::take(&mut self.output.asks);
         for ask in asks.drain(..) {
+            if let Ask::Identify(_) = ask
+                && let Some(connection) = connections_at(&mut self.connections, id)
+            {
+                self.door.greet(&mut connection.guest);
+            }
             match ask {
                 Ask::Close(close) => self.end(id, &close),
                 ask if self.admits(id, &ask, now) => self.shard.handle_ask(id, ask, now),
@@ -487,7 +551,7 @@ impl World {
     pub(super) fn remove(&mut self, id: ConnectionId) {
         let Some(slot) = self.connections.get_mut(id.slot) else { return };
         let Some(connection) = slot.take_if(|connection| connection.id == id) else { return };
-        self.door.leave(connection.counted);
+        self.door.leave(connection.guest);
         self.count_end(connection.ended.unwrap_or(Blame::Network));
         self.shard.disconnect(id);
         self.pump();
@@ -518,8 +582,7 @@ impl World {
     }
 
     pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(id.slot)?.as_deref_mut()?;
-        (connection.id == id).then_some(connection)
+        connections_at(&mut self.connections, id)
     }
 
     fn count_writes(&self, counts: WriteCounts) {
@@ -537,6 +600,19 @@ impl World {
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// CPU time of this thread.
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32) // neither is negative
+}
+
+fn connections_at(
+    connections: &mut [Option<Box<Connection>>],
+    id: ConnectionId,
+) -> Option<&mut Connection> {
+    connections.get_mut(id.slot)?.as_deref_mut().filter(|connection| connection.id == id)
 }
 
 /// The end of a client that asks for too much.

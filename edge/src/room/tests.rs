@@ -201,7 +201,7 @@ fn a_member_far_behind_loses_its_place_and_others_do_not() {
 /// Slices in which everybody has a turn.
 const ALL: usize = usize::MAX;
 /// No pressure.
-const NONE: Pressure = Pressure { keep: 1.0, sweep_interval: Duration::ZERO };
+const NONE: Pressure = Pressure { refuses: false, keep: 1.0, sweep_interval: Duration::ZERO };
 
 #[test]
 fn droppable_messages_make_room_for_others() {

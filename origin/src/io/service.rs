@@ -10,7 +10,7 @@ use shared::io::admin::{Admin, Readiness};
 use shared::io::http::Server;
 use shared::io::line::{LineError, answering};
 use shared::io::service;
-use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
+use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, Termination};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{Nodes, POLL_PERIOD, Role, TlsError};
 use shared::line::LineEnd;
@@ -54,7 +54,8 @@ pub enum RunError {
 
 /// Does what the arguments ask for: most often runs an origin until SIGINT or SIGTERM.
 pub fn launch(args: &Args) -> ExitCode {
-    service::launch(&args.settings(), ("origin", PREFIX), |config: &Config| &config.log, run)
+    let service = service::Service { name: "origin", prefix: PREFIX, termination: Termination::Ends };
+    service::launch(&args.settings(), service, |config: &Config| &config.log, run)
 }
 
 /// Runs an origin until the shutdown.

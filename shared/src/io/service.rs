@@ -5,16 +5,27 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
-use super::shutdown::{Shutdown, with_signals};
+use super::shutdown::{Shutdown, Termination, with_signals};
 use super::telemetry::{LogConfig, start_log};
 use crate::config::Configure;
 use crate::config::cli::{self, Outcome};
 
-/// Does what the arguments ask for: most often runs the service called `name` until SIGINT or
-/// SIGTERM. `prefix` is that of its environment variables, `log` finds the log's settings.
+/// What a service is called, and how it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// Its name in logs.
+    pub name: &'static str,
+    /// What its environment variables begin with.
+    pub prefix: &'static str,
+    /// What SIGTERM does.
+    pub termination: Termination,
+}
+
+/// Does what the arguments ask for: most often runs a service until SIGINT or SIGTERM. `log` finds
+/// the log's settings.
 pub fn launch<C, F, E>(
     args: &cli::Args,
-    (name, prefix): (&str, &str),
+    Service { name, prefix, termination }: Service,
     log: impl FnOnce(&C) -> &LogConfig,
     run: impl FnOnce(C, Shutdown) -> F,
 ) -> ExitCode
@@ -30,7 +41,7 @@ where
     start_log(log(&config));
     let ended = Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
         let shutdown = Shutdown::new();
-        runtime.block_on(with_signals(shutdown.clone(), run(config, shutdown)))
+        runtime.block_on(with_signals(shutdown.clone(), termination, run(config, shutdown)))
     });
     let failure: Box<dyn Error> = match ended {
         Ok(Ok(())) => return ExitCode::SUCCESS,

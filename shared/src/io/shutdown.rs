@@ -13,10 +13,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// Says once, to everybody who holds a clone, that it is time to end.
+/// Says once, to everybody who holds a clone, that it is time to end; and before, for services that
+/// need time for it, that it will be.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
-    state: Arc<watch::Sender<bool>>,
+    phase: Arc<watch::Sender<Phase>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    Draining,
+    Ending,
 }
 
 impl Default for Shutdown {
@@ -28,47 +36,90 @@ impl Default for Shutdown {
 impl Shutdown {
     /// A token that has not been triggered.
     pub fn new() -> Self {
-        Self { state: Arc::new(watch::Sender::new(false)) }
+        Self { phase: Arc::new(watch::Sender::new(Phase::Running)) }
+    }
+
+    /// Says that it will soon be time to end: nothing new is begun, and what is here moves away.
+    pub fn drain(&self) {
+        self.reach(Phase::Draining);
     }
 
     /// Says that it is time to end. Saying it again changes nothing.
     pub fn trigger(&self) {
-        self.state.send_replace(true);
+        self.reach(Phase::Ending);
     }
 
-    /// Whether it was said.
+    /// Whether it was said that it will be, or is, time to end.
+    pub fn is_draining(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
+    /// Whether it was said that it is time to end.
     pub fn is_triggered(&self) -> bool {
-        *self.state.borrow()
+        *self.phase.borrow() == Phase::Ending
     }
 
-    /// Waits until it is said; returns at once if it was said before.
+    /// Waits until [`Shutdown::is_draining`].
+    pub async fn draining(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Waits until [`Shutdown::is_triggered`]; returns at once if it was said before.
     pub async fn triggered(&self) {
+        self.reached(Phase::Ending).await;
+    }
+
+    fn reach(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let later = *current < phase;
+            *current = phase.max(*current);
+            later
+        });
+    }
+
+    async fn reached(&self, phase: Phase) {
         // The sender lives as long as self does, so waiting cannot fail.
-        let _ = self.state.subscribe().wait_for(|triggered| *triggered).await;
+        let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
     }
 }
 
-/// Runs a service to its end, triggering `shutdown` on SIGINT or SIGTERM. A second signal ends the
-/// process at once, for the operator who does not want to wait.
+/// What SIGTERM makes of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Termination {
+    /// It ends, as on SIGINT.
+    Ends,
+    /// It drains, and triggers the shutdown itself when it has.
+    Drains,
+}
+
+/// Runs a service to its end, which SIGINT asks for, and SIGTERM as `termination` says. A further
+/// signal ends what drains, and after that the process at once, for the operator who does not want
+/// to wait.
 pub async fn with_signals<T>(
     shutdown: Shutdown,
+    termination: Termination,
     service: impl Future<Output = T>,
 ) -> io::Result<T> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::pin!(service);
     loop {
-        let name = tokio::select! {
+        let (name, drains) = tokio::select! {
             result = service.as_mut() => return Ok(result),
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => ("SIGINT", false),
+            _ = terminate.recv() => ("SIGTERM", termination == Termination::Drains),
         };
         if shutdown.is_triggered() {
             tracing::warn!(signal = name, "ending at once");
             std::process::exit(1);
         }
-        tracing::info!(signal = name, "ending");
-        shutdown.trigger();
+        if drains && !shutdown.is_draining() {
+            tracing::info!(signal = name, "draining");
+            shutdown.drain();
+        } else {
+            tracing::info!(signal = name, "ending");
+            shutdown.trigger();
+        }
     }
 }
 
@@ -186,6 +237,19 @@ mod tests {
         set.join_next().await.unwrap().unwrap();
         shutdown.triggered().await;
         assert!(shutdown.is_triggered());
+    }
+
+    #[tokio::test]
+    async fn what_drains_ends_later_and_what_ends_drains_no_more() {
+        let shutdown = Shutdown::new();
+        shutdown.drain();
+        shutdown.draining().await;
+        assert!(shutdown.is_draining() && !shutdown.is_triggered());
+        shutdown.trigger();
+        shutdown.drain();
+        shutdown.draining().await;
+        shutdown.triggered().await;
+        assert!(shutdown.is_draining() && shutdown.is_triggered());
     }
 
     #[tokio::test]

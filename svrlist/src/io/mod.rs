@@ -23,7 +23,7 @@ use shared::io::admin::{Admin, Readiness};
 use shared::io::http::{Request, Server};
 use shared::io::line::{self, LineError};
 use shared::io::service;
-use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
+use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, Termination};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError};
 use tokio::net::TcpListener;
@@ -104,7 +104,9 @@ impl Desk {
 
 /// Does what the arguments ask for: most often runs a svrlist until SIGINT or SIGTERM.
 pub fn launch(args: &Args) -> ExitCode {
-    service::launch(args, ("svrlist", PREFIX), |config: &Config| &config.log, run)
+    let service =
+        service::Service { name: "svrlist", prefix: PREFIX, termination: Termination::Ends };
+    service::launch(args, service, |config: &Config| &config.log, run)
 }
 
 /// Runs a svrlist until the shutdown.

@@ -12,11 +12,12 @@ use quinn::{Endpoint, Incoming};
 use shared::io::line::{self, Answered, CLOSE_DONE, LineError};
 use shared::io::shutdown::Shutdown;
 use shared::io::tls::Nodes;
-use shared::wire::control::{Down, Pong, Report, Up, Welcome, down, up};
+use shared::wire::control::{Down, Elsewhere, Pong, Report, Up, Welcome, down, up};
 use tokio::task::JoinSet;
 
 use super::Desk;
 use crate::edge::Edge;
+use crate::ranking;
 
 /// Everything the lines need.
 pub(super) struct Intake {
@@ -90,6 +91,7 @@ impl Intake {
         let connection = answered.connection.clone();
         let mut distrusted = pin!(line::distrusted(&connection, &self.nodes));
         let mut refused = false;
+        let mut told = Elsewhere::default();
         loop {
             let message = tokio::select! {
                 message = answered.up.receive() => message?,
@@ -98,7 +100,17 @@ impl Intake {
             let Some(Up { kind, .. }) = message else { return Ok(()) };
             match kind {
                 Some(up::Kind::Report(report)) => {
-                    self.report(&report, &answered.peer.name, &mut refused);
+                    let Some(edge) = self.report(&report, &answered.peer.name, &mut refused) else {
+                        continue;
+                    };
+                    let list = self.desk.site.list();
+                    let edges = list.edges.iter().map(|listed| &listed.edge);
+                    let elsewhere = Elsewhere { endpoints: ranking::elsewhere(&edge, edges) };
+                    if elsewhere != told {
+                        told = elsewhere.clone();
+                        let kind = Some(down::Kind::Elsewhere(elsewhere));
+                        answered.down.send(&Down { kind, number: 0 }).await?;
+                    }
                 }
                 Some(up::Kind::Ping(ping)) => {
                     let pong = Pong { sent_us: ping.sent_us };
@@ -121,18 +133,20 @@ impl Intake {
         }
     }
 
-    fn report(&self, report: &Report, peer: &str, refused: &mut bool) {
+    fn report(&self, report: &Report, peer: &str, refused: &mut bool) -> Option<Edge> {
         match Edge::admit(report, peer, &self.weights) {
             Ok(edge) => {
                 *refused = false;
                 self.desk.metrics.reported(true);
-                self.desk.tell(|registry, now| registry.handle_report(edge, now));
+                self.desk.tell(|registry, now| registry.handle_report(edge.clone(), now));
+                Some(edge)
             }
             Err(error) => {
                 self.desk.metrics.reported(false);
                 if !std::mem::replace(refused, true) {
                     tracing::warn!(edge = peer, %error, "refused a report");
                 }
+                None
             }
         }
     }

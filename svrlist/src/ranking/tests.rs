@@ -108,6 +108,26 @@ fn load_moves_users_a_few_at_a_time() {
 }
 
 #[test]
+fn clients_go_elsewhere_only_where_they_are_taken() {
+    let named = |name: &str, region: &str, load: f64| {
+        changed(&edge(name, region, "telecom"), |edge| {
+            edge.load = load;
+            edge.endpoints.iter_mut().for_each(|endpoint| endpoint.host = name.into());
+        })
+    };
+    let of = named("of", "110000", 0.0);
+    let near = named("near", "120000", 0.0);
+    let far = named("far", "440000", 0.0);
+    let busy = named("busy", "110000", 1.0);
+    let told = elsewhere(&of, &[of.clone(), far, busy, near]);
+    let told: Vec<_> = told.iter().map(|e| (e.host.as_str(), e.protocol.as_str())).collect();
+    assert_eq!(
+        told,
+        [("near", "goim-tcp"), ("near", "http"), ("far", "goim-tcp"), ("far", "http")]
+    );
+}
+
+#[test]
 fn what_is_full_or_draining_is_the_last_resort() {
     let full = changed(&edge("full", "110000", "telecom"), |edge| edge.load = 0.99);
     let draining = changed(&edge("draining", "110000", "telecom"), |edge| edge.draining = true);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
 use shared::io::service;
-use shared::io::shutdown::{Shutdown, TaskFailed, Tasks};
+use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, Termination};
 use shared::io::telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -64,7 +64,8 @@ pub enum RelayError {
 
 /// Does what the arguments ask for: most often runs a relay until SIGINT or SIGTERM.
 pub fn launch(args: &Args) -> ExitCode {
-    service::launch(args, ("relay", PREFIX), |config: &Config| &config.log, run)
+    let service = service::Service { name: "relay", prefix: PREFIX, termination: Termination::Ends };
+    service::launch(args, service, |config: &Config| &config.log, run)
 }
 
 /// Runs a relay until the shutdown.

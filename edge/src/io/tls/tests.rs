@@ -49,7 +49,9 @@ async fn pair<T: Send + 'static>(
     let address = listener.local_addr().unwrap();
     let client = std::thread::spawn(move || client(Blocking::connect(address).unwrap(), config));
     let (stream, _) = listener.accept().await.unwrap();
-    (Socket::new(stream, Some(&server)).unwrap(), client)
+    let mut socket = Socket::new(stream);
+    socket.begin_tls(&server).unwrap();
+    (socket, client)
 }
 
 fn connect(stream: Blocking, config: Arc<ClientConfig>) -> StreamOwned<ClientConnection, Blocking> {
@@ -71,7 +73,7 @@ async fn echo(socket: &mut Socket) -> io::Result<()> {
             }
         }
         poll_fn(|cx| socket.poll_readable(cx)).await?;
-        match socket.read(&mut input)? {
+        match socket.read(&mut input, READ_BYTES)? {
             ReadOutcome::End if input.is_empty() => return Ok(()),
             ReadOutcome::End | ReadOutcome::More | ReadOutcome::Drained => {}
         }

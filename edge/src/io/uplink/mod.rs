@@ -361,7 +361,7 @@ impl Uplink {
                     shard.tell(ToShard::Command(Arc::clone(&command)), now);
                 }
             }
-            // Of the handshake, of a line, of a pull, or of another edge: none of them comes here.
+            // Of the handshake, of a line, of a pull, of another edge or a svrlist: none comes here.
             down::Kind::Totals(_)
             | down::Kind::Welcome(_)
             | down::Kind::Pong(_)
@@ -369,7 +369,8 @@ impl Uplink {
             | down::Kind::Opened(_)
             | down::Kind::Refused(_)
             | down::Kind::Presence(_)
-            | down::Kind::Quality(_) => {}
+            | down::Kind::Quality(_)
+            | down::Kind::Elsewhere(_) => {}
         }
     }
 

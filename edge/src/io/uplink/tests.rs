@@ -11,6 +11,7 @@ use shared::line::LineEnd;
 use shared::message::{Content, Epoch};
 
 use super::*;
+use crate::config::Limits;
 use crate::hub::{JoinId, News};
 
 /// The first pull is that of the broadcast.
@@ -47,7 +48,7 @@ impl Fixture {
             shards,
             namespaces: watch::channel(None).0,
             gauges: Arc::default(),
-            door: Arc::new(Door::new(1, 1)),
+            door: Arc::new(Door::new(Limits::default(), Instant::now())),
         });
         let start = Instant::now();
         uplink.hub.handle_line_up(Arc::default());
