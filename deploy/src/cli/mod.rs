@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::Args;
 use geo_data::io::Paths;
 use shared::config::cli::{self as services, EXIT_CONFIGURATION};
-use shared::io::shutdown::{Shutdown, with_signals};
+use shared::io::shutdown::{Shutdown, Termination, with_signals};
 use shared::io::tls::{NodeName, Role};
 
 use self::args::{
@@ -197,7 +197,7 @@ where
         Err(error) => return failed(&error),
     };
     let shutdown = Shutdown::new();
-    match runtime.block_on(with_signals(shutdown.clone(), command(shutdown))) {
+    match runtime.block_on(with_signals(shutdown.clone(), Termination::Ends, command(shutdown))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => fail(&error),
         Err(error) => failed(&error),
