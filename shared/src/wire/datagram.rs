@@ -191,7 +191,7 @@ impl Signal {
                 let mut ranges = Vec::new();
                 while !rest.is_empty() {
                     let (first, count) = (number(&mut rest)?, number(&mut rest)?);
-                    let fits = first > 0 && count > 0 && first.checked_add(count).is_some();
+                    let fits = first > 0 && count > 0;
                     if !fits || ranges.len() == RANGES_MAX {
                         return Err(FrameError::Field("ranges"));
                     }
