@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::config::cli as services;
 
+use crate::io::load::CHILD as LOAD_CHILD;
+use crate::load::LoadArgs;
 use crate::network::{API_KEY, Ports};
 use crate::reference::Service;
 
@@ -25,6 +27,11 @@ pub(super) enum Command {
     Push(PushArgs),
     /// Follows a channel as a client does and prints its messages
     Tail(TailArgs),
+    /// Measures a network, or any other server, under many clients
+    Load(Box<LoadArgs>),
+    /// A process of `load`
+    #[command(name = LOAD_CHILD, hide = true)]
+    LoadChild,
     /// Makes certificates: the nodes' authority, nodes, listeners for clients
     #[command(subcommand)]
     Pki(PkiCommand),

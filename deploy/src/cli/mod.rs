@@ -24,7 +24,8 @@ use crate::io::output::{complain, note, say};
 use crate::io::pki::Folder;
 use crate::io::stdin::end_with_stdin;
 use crate::io::up::{Data, UpError, up};
-use crate::io::{lines, places, push, relay, tail};
+use crate::io::{lines, load, places, push, relay, tail};
+use crate::load::LoadArgs;
 use crate::network::Ports;
 use crate::reference::reference;
 use crate::relay::Order;
@@ -36,6 +37,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Up(args) => run_up(args),
         Command::Push(args) => run_push(args),
         Command::Tail(args) => run_tail(args),
+        Command::Load(args) => run_load(*args),
+        Command::LoadChild => done(load::child()),
         Command::Pki(command) => run_pki(command),
         Command::Place(PlaceCommand::Lookup(args)) => run_lookup(args),
         Command::Origin(args) => run_service(&args, origin::launch),
@@ -124,6 +127,13 @@ fn run_tail(args: TailArgs) -> ExitCode {
     until_signal(|shutdown| tail::tail(options, shutdown), |error| failed(error))
 }
 
+fn run_load(args: LoadArgs) -> ExitCode {
+    until_signal(
+        |shutdown| load::load(args, shutdown),
+        |error| if error.is_misuse() { misused(error) } else { failed(error) },
+    )
+}
+
 fn run_pki(command: PkiCommand) -> ExitCode {
     let made = match command {
         PkiCommand::Init(args) => {
@@ -208,6 +218,13 @@ where
 fn answered(text: &str) -> ExitCode {
     let _ = say(text);
     ExitCode::SUCCESS
+}
+
+fn done(outcome: std::io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
 }
 
 fn failed(error: &dyn Error) -> ExitCode {

@@ -7,6 +7,7 @@
 pub mod files;
 pub mod http;
 pub mod lines;
+pub mod load;
 pub mod network;
 pub mod output;
 pub mod pki;
