@@ -28,7 +28,8 @@ pub struct Client {
 }
 
 /// Why a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("closed by the edge: {code} {reason}")]
 pub struct Closed {
     /// The WebSocket close code; 1006 if there was no close frame.
     pub code: u16,
@@ -165,7 +166,7 @@ impl Client {
         let Some(line) = self.lines.pop_front() else {
             match self.frame().await? {
                 Ok(text) => self.lines.extend(text.split('\n').map(str::to_owned)),
-                Err(closed) => bail!("closed by the edge: {closed:?}"),
+                Err(closed) => return Err(closed.into()),
             }
             return Ok(());
         };

@@ -212,6 +212,11 @@ impl Door {
         self.lock().next = next;
     }
 
+    /// How many places there are where clients may go instead.
+    pub(super) fn elsewhere(&self) -> usize {
+        self.lock().next.len()
+    }
+
     /// What clients of a protocol are told that must go: why, and where to if that is known.
     pub(super) fn goodbye(&self, protocol: &str) -> Close {
         let inside = self.lock();

@@ -70,6 +70,9 @@ impl Collector for Sums {
         gauge(&mut encoder, "connections", "Open connections", connections)?;
         let strangers = self.door.strangers() as u64;
         gauge(&mut encoder, "strangers", "Connections that have not said who they are", strangers)?;
+        let elsewhere = self.door.elsewhere() as u64;
+        let help = "Listeners of other edges that clients could be sent to";
+        gauge(&mut encoder, "elsewhere", help, elsewhere)?;
         encode_refusals(&mut encoder, &self.door)?;
         encode_pressure(&mut encoder, *self.pressure.borrow())?;
         let gauges = &self.gauges;

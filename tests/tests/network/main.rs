@@ -5,6 +5,7 @@
 //! - [`life`]: one message, step by step, as ARCHITECTURE.md tells it
 //! - [`streams`]: one stream reaches every kind of client completely, in order, once
 //! - [`crashes`]: processes are killed while messages flow
+//! - [`door`]: who is let in, who is sent on, and who is sent away
 //! - [`line`]: lines break and heal under a stream
 //! - [`namespaces`]: three carriers with addresses of their own, two of which fail
 //! - [`neighbours`]: edges that lose the origin pull through each other
@@ -20,6 +21,7 @@
 mod applications;
 mod centrifuge_rules;
 mod crashes;
+mod door;
 mod goim_rules;
 mod goim_users;
 mod hooks;
