@@ -153,6 +153,7 @@ struct Followed {
     at: Instant,
 }
 
+#[allow(clippy::disallowed_methods, reason = "a test measures")]
 /// Takes every message, goes where it is sent when it is sent on, and recovers there.
 async fn follow(mut client: centrifuge::Client, joined: Value) -> Result<Followed> {
     let mut stream = Stream::default();
