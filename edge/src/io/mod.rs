@@ -4,6 +4,7 @@
     reason = "io/ is where the crate touches clocks, dice and tasks"
 )]
 
+mod balance;
 mod connection;
 mod door;
 mod input;

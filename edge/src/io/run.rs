@@ -20,6 +20,7 @@ use shared::line::LineEnd;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use super::balance::Balance;
 use super::door::{Closed, Door};
 use super::metrics;
 use super::neighbours::{self, Hall};
@@ -191,11 +192,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         tasks.spawn("report", report);
     }
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
-    for (index, (from_hub, counters)) in from_hub.into_iter().zip(&counters).enumerate() {
+    let (balances, handed) = Balance::new(&counters);
+    let shards = from_hub.into_iter().zip(&counters).zip(balances.into_iter().zip(handed));
+    for (index, ((from_hub, counters), (balance, handed))) in shards.enumerate() {
         let start = Start {
             id: ShardId(index as u8), // at most SHARDS_MAX
             config: Arc::clone(&config),
             listeners: listeners.pop().unwrap_or_default(),
+            balance,
+            handed,
             namespaces: told.clone(),
             door: Arc::clone(&door),
             pressure: felt.clone(),

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
+use super::balance::{Arrival, Balance, Handed};
 use super::door::Door;
 use super::uplink::ToShard;
 use super::world::{Counters, World};
@@ -60,6 +61,8 @@ pub(super) struct Start {
     pub(super) id: ShardId,
     pub(super) config: Arc<Config>,
     pub(super) listeners: Vec<Listener>,
+    pub(super) balance: Balance,
+    pub(super) handed: mpsc::Receiver<Handed>,
     pub(super) namespaces: watch::Receiver<Option<Arc<Namespaces>>>,
     pub(super) door: Arc<Door>,
     pub(super) pressure: watch::Receiver<Pressure>,
@@ -113,17 +116,22 @@ pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListe
 }
 
 async fn run(start: Start) {
-    let Start {
-        id, config, listeners, mut namespaces, door, to_hub, mut from_hub, counters, ..
-    } = start;
+    let Start { id, config, listeners, balance, handed, mut namespaces, door, .. } = start;
+    let (to_hub, mut from_hub, counters) = (start.to_hub, start.from_hub, start.counters);
     let (shutdown, mut pressure, drain_time) = (start.shutdown, start.pressure, config.drain_time);
     let mut is_draining = false;
     let first = namespaces.borrow_and_update().clone().unwrap_or_default();
     let world = World::new(id, config, first, door, to_hub, counters);
     let world = Rc::new(RefCell::new(world));
     let mut acceptors = JoinSet::new();
-    for listener in listeners {
-        acceptors.spawn_local(accept(Rc::clone(&world), listener, shutdown.clone()));
+    let listening = listeners.into_iter().map(|listener| Source::new(listener, balance.clone()));
+    for source in listening.chain([Ok(Source::Handed(handed))]) {
+        match source {
+            Ok(source) => {
+                acceptors.spawn_local(accept(Rc::clone(&world), source, shutdown.clone()));
+            }
+            Err(error) => return tracing::error!(%error, "cannot listen"),
+        }
     }
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -190,32 +198,63 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
+/// Where a shard's connections come from.
+enum Source {
+    Listener {
+        socket: TcpListener,
+        way: Way,
+        balance: Balance,
+    },
+    /// Other shards that have more.
+    Handed(mpsc::Receiver<Handed>),
+}
+
+impl Source {
+    fn new(listener: Listener, balance: Balance) -> io::Result<Self> {
+        let Listener { socket, way } = listener;
+        Ok(Self::Listener { socket: TcpListener::from_std(socket)?, way, balance })
+    }
+
+    /// The next connection that is this shard's; `None` if there will be no more.
+    async fn next(&mut self) -> Option<io::Result<Arrival>> {
+        match self {
+            Self::Handed(handed) => handed.recv().await.map(Handed::arrive),
+            Self::Listener { socket, way, balance } => loop {
+                let (stream, peer) = match socket.accept().await {
+                    Ok(accepted) => accepted,
+                    Err(error) => return Some(Err(error)),
+                };
+                let arrival = Arrival { stream, peer: peer.ip(), way: way.clone() };
+                if let Some(own) = balance.hand_on(arrival) {
+                    return Some(Ok(own));
+                }
+            },
+        }
+    }
+}
+
 /// Accepts until the shutdown, and owns the tasks of what it accepted until they end.
-async fn accept(world: Rc<RefCell<World>>, listener: Listener, shutdown: Shutdown) {
-    let Listener { socket, way } = listener;
-    let socket = match TcpListener::from_std(socket) {
-        Ok(socket) => socket,
-        Err(error) => return tracing::error!(%error, "cannot listen"),
-    };
+async fn accept(world: Rc<RefCell<World>>, mut source: Source, shutdown: Shutdown) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             () = shutdown.triggered() => break,
-            accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let entered = world.borrow_mut().enter(stream, peer.ip(), &way);
+            arrived = source.next() => match arrived {
+                Some(Ok(arrival)) => {
+                    let entered = world.borrow_mut().enter(arrival);
                     if let Some(id) = entered {
                         let world = Rc::clone(&world);
                         connections.spawn_local(drive(world, id));
                     }
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     // Out of descriptors, mostly: the connection stays in the queue, so that trying
                     // at once again would only spin.
                     tracing::warn!(%error, "cannot accept connections");
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
+                None => break,
             },
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 if let Err(error) = ended {
@@ -224,7 +263,7 @@ async fn accept(world: Rc<RefCell<World>>, listener: Listener, shutdown: Shutdow
             }
         }
     }
-    drop(socket);
+    drop(source);
     while connections.join_next().await.is_some() {}
 }
 

@@ -19,9 +19,9 @@ use shared::address;
 use shared::io::clock::unix_ms;
 use shared::namespace::Namespaces;
 use shared::wire::control::{Command, command};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::balance::Arrival;
 use super::connection::{Connection, REPLIES_MAX, Stage, WriteCounts};
 use super::door::{Closed, Door, Entry, Guest, Refusal};
 use super::shards::{Entrance, Way};
@@ -130,12 +130,8 @@ impl World {
     }
 
     /// Takes an accepted stream in. `None` if there is no room for it.
-    pub(super) fn enter(
-        &mut self,
-        stream: TcpStream,
-        peer: IpAddr,
-        way: &Way,
-    ) -> Option<ConnectionId> {
+    pub(super) fn enter(&mut self, arrival: Arrival) -> Option<ConnectionId> {
+        let Arrival { stream, peer, way } = arrival;
         let now = Instant::now();
         let peer = address::canonical(peer);
         let is_proxy = self.config.trusted_proxies.iter().any(|net| net.contains(&peer));
@@ -166,8 +162,9 @@ impl World {
         }
         self.connections[id.slot] = Some(Box::new(connection));
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
         if !way.proxied {
-            self.begin(id, way);
+            self.begin(id, &way);
         }
         self.reschedule(id);
         Some(id)
@@ -286,7 +283,6 @@ impl World {
             }
         }
         self.pump();
-        self.counters.connections.store(self.shard.connections() as u64, Ordering::Relaxed);
         self.counters.sampled_out.store(self.shard.sampled_out(), Ordering::Relaxed);
         self.counters.cpu_nanos.store(thread_cpu().as_nanos() as u64, Ordering::Relaxed);
     }
@@ -552,6 +548,7 @@ impl World {
         let Some(slot) = self.connections.get_mut(id.slot) else { return };
         let Some(connection) = slot.take_if(|connection| connection.id == id) else { return };
         self.door.leave(connection.guest);
+        self.counters.connections.fetch_sub(1, Ordering::Relaxed);
         self.count_end(connection.ended.unwrap_or(Blame::Network));
         self.shard.disconnect(id);
         self.pump();
