@@ -54,7 +54,8 @@ pub enum RunError {
 
 /// Does what the arguments ask for: most often runs an origin until SIGINT or SIGTERM.
 pub fn launch(args: &Args) -> ExitCode {
-    let service = service::Service { name: "origin", prefix: PREFIX, termination: Termination::Ends };
+    let service =
+        service::Service { name: "origin", prefix: PREFIX, termination: Termination::Ends };
     service::launch(&args.settings(), service, |config: &Config| &config.log, run)
 }
 

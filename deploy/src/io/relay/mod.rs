@@ -64,7 +64,8 @@ pub enum RelayError {
 
 /// Does what the arguments ask for: most often runs a relay until SIGINT or SIGTERM.
 pub fn launch(args: &Args) -> ExitCode {
-    let service = service::Service { name: "relay", prefix: PREFIX, termination: Termination::Ends };
+    let service =
+        service::Service { name: "relay", prefix: PREFIX, termination: Termination::Ends };
     service::launch(args, service, |config: &Config| &config.log, run)
 }
 
