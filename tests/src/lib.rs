@@ -23,5 +23,6 @@ pub mod metrics;
 pub mod network;
 pub mod real_client;
 pub mod simulation;
+pub mod storms;
 pub mod stream;
 pub mod wait;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tests::latency::Load;
 use tests::lines::{CSV, Latency, Report, Setup, smoke};
-use tests::network::new_folder;
+use tests::network::{Plan, new_folder};
+use tests::storms::Storms;
 
-use crate::network;
+use crate::{network, network_with};
 
 #[test]
 fn latency_counts_every_message_at_both_clients() {
@@ -27,6 +28,19 @@ fn latency_counts_every_message_at_both_clients() {
         for times in [&report.acknowledged, &report.centrifuge, &report.goim] {
             ensure!(times.len() == 100, "{report}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn storms_leave_everything_as_it_was() {
+    let edge = vec!["upstream.linger=1s".to_owned()];
+    network_with(Plan { edge, ..Plan::edges(1) }, async |network| {
+        let churn_time = Duration::from_secs(2);
+        let report = Storms { crowd: 500, churn: 100, churn_time, rate: 20 }.run(network).await?;
+        ensure!(report.worst() < Duration::from_secs(5), "{report}");
+        let (before, after) = report.resident;
+        ensure!(after < before + before / 4, "{report}");
         Ok(())
     });
 }
