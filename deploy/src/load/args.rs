@@ -122,14 +122,13 @@ pub struct LoadArgs {
     /// No server: a process that only sends the same bytes to as many sockets, the machine's limit
     #[arg(long, conflicts_with_all = ["targets", "publish", "tls", "churn", "slow", "room", "rooms"])]
     pub limit: bool,
-    /// Messages in each send, for --limit
-    #[arg(long, value_name = "MESSAGES", default_value_t = 1, requires = "limit",
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub batch: u32,
-    /// Sending processes, for --limit and --ratio
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub senders: u32,
+    /// Messages in each send on average, for --limit
+    #[arg(long, value_name = "MESSAGES", default_value = "1", requires = "limit",
+          value_parser = batch)]
+    pub batch: f64,
+    /// Sending processes, for --limit and --ratio; without it as many as there are processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub senders: Option<u32>,
     /// Afterwards the same for the bare loop, with the batch that was reached; prints the ratio
     #[arg(long, conflicts_with_all = ["limit", "idle", "tls", "churn", "room", "rooms"])]
     pub ratio: bool,
@@ -224,6 +223,13 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("must be seconds from 0 to 86400".to_owned()),
+    }
+}
+
+fn batch(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(batch) if (1.0..=10_000.0).contains(&batch) => Ok(batch),
+        _ => Err("must be a number from 1 to 10000".to_owned()),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod protocol;
 pub mod publish;
 pub mod rooms;
 pub mod schedule;
+pub mod targets;
 
 pub use self::args::LoadArgs;
 pub use self::outcome::Outcome;

@@ -133,8 +133,8 @@ pub struct Server {
 pub struct Bare {
     /// Whether it sent as fast as it could.
     pub flat_out: bool,
-    /// Messages in a send.
-    pub batch: u32,
+    /// Messages in a send on average.
+    pub batch: f64,
     /// Sends while it was measured.
     pub sends: u64,
     /// Microseconds on processors meanwhile.
@@ -197,7 +197,7 @@ impl Bare {
 
     /// Messages delivered per second.
     pub fn deliveries_per_second(&self) -> f64 {
-        per(self.sends as f64 * f64::from(self.batch) * 1e6, self.took as f64)
+        per(self.sends as f64 * self.batch * 1e6, self.took as f64)
     }
 }
 
@@ -236,7 +236,7 @@ impl Outcome {
     pub fn ratio(&self) -> Option<f64> {
         let paced = self.bare.iter().find(|bare| !bare.flat_out)?;
         let server = self.server.as_ref()?;
-        let bare = per(paced.cpu_per_send(), f64::from(paced.batch));
+        let bare = per(paced.cpu_per_send(), paced.batch);
         Some(per(server.cpu_per_delivery(self.deliveries), bare))
     }
 }
@@ -332,14 +332,14 @@ impl Outcome {
     fn show_bare(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for bare in &self.bare {
             let what = if bare.flat_out { "bare, flat out" } else { "bare loop" };
-            let each = per(bare.cpu_per_send(), f64::from(bare.batch));
+            let each = per(bare.cpu_per_send(), bare.batch);
             let rate = bare.deliveries_per_second();
             let complete = if bare.complete { "" } else { "; NOT COMPLETE" };
             row(
                 out,
                 what,
                 format!(
-                    "{:.0} sends/s of {}, {rate:.0} deliveries/s, {:.2} µs a send, {each:.3} µs a delivery; {}{complete}",
+                    "{:.0} sends/s of {:.2}, {rate:.0} deliveries/s, {:.2} µs a send, {each:.3} µs a delivery; {}{complete}",
                     per(bare.sends as f64 * 1e6, bare.took as f64),
                     bare.batch,
                     bare.cpu_per_send(),
@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn the_ratio_is_that_of_deliveries() {
         let server = Server { cpu: 3_000, ..Server::default() };
-        let bare = Bare { batch: 10, sends: 100, cpu: 2_000, ..Bare::default() };
+        let bare = Bare { batch: 10.0, sends: 100, cpu: 2_000, ..Bare::default() };
         let outcome = Outcome {
             deliveries: 1_000,
             server: Some(server),

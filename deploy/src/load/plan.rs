@@ -8,15 +8,16 @@
 //! at once.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::args::{LoadArgs, PublishWay, Rate, Sources};
+use super::args::{LoadArgs, PublishWay, Rate};
 use super::message::ROOMS_MAX;
 use super::protocol::{Compression, Login, Protocol};
 use super::rooms::{Rooms, RoomsArg, zipf};
-use crate::network::{EdgePorts, Ports};
+use super::targets::{CLIENTS_PER_SOURCE, loopback, ports, sources, targets};
+use crate::network::Ports;
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,8 +81,8 @@ pub enum Mode {
     Idle(u64),
     /// Senders send.
     Limit {
-        /// Messages in a send.
-        batch: usize,
+        /// Messages in a send on average.
+        batch: f64,
         /// Sending processes.
         senders: u32,
         /// Whether they send as fast as they can.
@@ -120,7 +121,7 @@ impl std::error::Error for Faults {}
 
 impl Plan {
     /// What the arguments mean. `run` marks the messages; `addresses` are those of the targets, once
-    /// they were looked up ([`targets`]).
+    /// they were looked up ([`targets`](targets::targets)).
     pub fn new(args: &LoadArgs, run: u16, addresses: Vec<SocketAddr>) -> Result<Self, Faults> {
         let mut faults = Vec::new();
         let processes =
@@ -178,8 +179,8 @@ impl Plan {
             Mode::Idle(micros(idle))
         } else if args.limit {
             Mode::Limit {
-                batch: args.batch as usize,
-                senders: args.senders,
+                batch: args.batch,
+                senders: args.senders.unwrap_or(1),
                 flat_out: args.rate == Rate::Max,
             }
         } else {
@@ -223,7 +224,7 @@ impl Plan {
     }
 
     /// The bare loop beside this run: the same clients, rate and bytes, in sends of `batch` messages.
-    pub fn bare(&self, batch: usize, senders: u32, flat_out: bool) -> Self {
+    pub fn bare(&self, batch: f64, senders: u32, flat_out: bool) -> Self {
         let measured = self.measured.min(BARE_MICROS_MAX);
         let mode = Mode::Limit { batch, senders, flat_out };
         Self {
@@ -231,8 +232,7 @@ impl Plan {
             mode,
             measured,
             targets: Vec::new(),
-            // Each sender says where it listens.
-            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); senders as usize],
+            addresses: Vec::new(),
             tls: false,
             slow: 0.0,
             sources: loopback(self.clients.div_ceil(CLIENTS_PER_SOURCE)),
@@ -294,42 +294,6 @@ impl Plan {
     }
 }
 
-/// Where clients connect: what is said, or edges of `linecast up`.
-pub fn targets(args: &LoadArgs) -> Result<Vec<String>, Faults> {
-    if !args.targets.is_empty() || args.limit {
-        return Ok(args.targets.clone());
-    }
-    if matches!(args.protocol, Protocol::Websocket | Protocol::NatsWs) {
-        let fault = format!("--target: say where clients of {} connect", args.protocol.name());
-        return Err(Faults(vec![fault]));
-    }
-    let port = |edge: &EdgePorts| match (args.protocol, args.tls) {
-        (Protocol::GoimTcp, false) => edge.tcp,
-        (Protocol::GoimTcp, true) => edge.tcp_tls,
-        (_, false) => edge.http,
-        (_, true) => edge.http_tls,
-    };
-    Ok(edges(args)?.iter().map(|edge| format!("127.0.0.1:{}", port(edge))).collect())
-}
-
-/// Where edges tell what they counted: what is said, or the edges of `linecast up`.
-pub fn metrics(args: &LoadArgs) -> Result<Vec<String>, Faults> {
-    if !args.metrics.is_empty() || !args.targets.is_empty() || args.limit {
-        return Ok(args.metrics.clone());
-    }
-    let url = |edge: &EdgePorts| format!("http://127.0.0.1:{}/metrics", edge.admin);
-    Ok(edges(args)?.iter().map(url).collect())
-}
-
-fn edges(args: &LoadArgs) -> Result<Vec<EdgePorts>, Faults> {
-    let edges = ports(args).map_err(|fault| Faults(vec![fault]))?.edges;
-    Ok(edges.into_iter().take(args.edges as usize).collect())
-}
-
-fn ports(args: &LoadArgs) -> Result<Ports, String> {
-    Ports::from_base(args.base_port).map_err(|error| format!("--base-port: {error}"))
-}
-
 fn usual_path(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::GoimTcp | Protocol::NatsWs => "/",
@@ -380,36 +344,6 @@ fn publishing(args: &LoadArgs, ports: &Ports) -> Result<Publishing, String> {
     })
 }
 
-/// The addresses that clients come from. Several are needed where more connections go to one address
-/// than there are ports, and where a server bounds the connections of one address.
-fn sources(args: &LoadArgs, addresses: &[SocketAddr]) -> Result<Vec<IpAddr>, String> {
-    let needed = args.clients.div_ceil(CLIENTS_PER_SOURCE);
-    let local = args.limit
-        || addresses.iter().all(|address| address.ip().is_loopback() && address.is_ipv4());
-    match &args.sources {
-        None if local => Ok(loopback(needed)),
-        None => Ok(Vec::new()),
-        Some(Sources::Count(count)) if local => Ok(loopback(*count)),
-        Some(Sources::Count(_)) => {
-            Err("--sources: a count is of loopback addresses; name the addresses".to_owned())
-        }
-        Some(Sources::Network(network)) => {
-            let hosts: Vec<IpAddr> = network.hosts().take(needed as usize).collect();
-            if hosts.len() == needed as usize {
-                Ok(hosts)
-            } else {
-                Err(format!("--sources: {network} has fewer than {needed} addresses"))
-            }
-        }
-        Some(Sources::List(list)) => Ok(list.clone()),
-    }
-}
-
-fn loopback(count: u32) -> Vec<IpAddr> {
-    let first = u32::from(Ipv4Addr::LOCALHOST);
-    (0..count).map(|at| IpAddr::V4(Ipv4Addr::from(first + at))).collect()
-}
-
 fn micros(seconds: f64) -> u64 {
     (seconds * 1e6) as u64
 }
@@ -422,9 +356,6 @@ pub const CLIENTS_MAX: u32 = 19_000;
 
 /// Clients of one process where nobody says how many processes there are.
 const CLIENTS_USUAL: u32 = 15_000;
-
-/// Connections from one address to one target: Linux has 28,000 ports for them, an edge lets in 20,000.
-const CLIENTS_PER_SOURCE: u32 = 10_000;
 
 #[cfg(test)]
 mod tests {

@@ -3,14 +3,15 @@
 //! Bytes are read into memory that all connections of a worker share; one that waits holds none.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::load::protocol::{Compression, Event, Fault, Login, Out, Walker};
 
@@ -58,12 +59,20 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Opening<'a> {
     pub(super) target: SocketAddr,
-    pub(super) source: Option<IpAddr>,
+    pub(super) source: Option<SocketAddr>,
     pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     /// Bytes that the kernel may hold for a client that reads little.
     pub(super) receive_bytes: Option<usize>,
     pub(super) registry: &'a Registry,
     pub(super) token: Token,
+}
+
+impl End {
+    /// Whether the address that the client came from was taken.
+    pub(super) fn is_taken(&self) -> bool {
+        let taken = [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable];
+        matches!(self, Self::Socket(error) if taken.contains(&error.kind()))
+    }
 }
 
 impl Scratch {
@@ -93,7 +102,9 @@ impl Connection {
             socket.set_recv_buffer_size(bytes)?;
         }
         if let Some(source) = opening.source {
-            socket.bind(&SocketAddr::new(source, 0).into())?;
+            // Ports that others left a minute ago may be taken again.
+            socket.set_reuse_address(true)?;
+            socket.bind(&source.into())?;
         }
         match socket.connect(&opening.target.into()) {
             Err(error)
@@ -140,6 +151,13 @@ impl Connection {
         let mut bytes = Vec::new();
         self.walker.put_heartbeat(&mut bytes);
         self.send(&bytes)
+    }
+
+    /// Ends it at once, so that its port is free for the next run: a port that was left in order is
+    /// taken for a minute.
+    pub(super) fn abort(self) {
+        // Where that cannot be, the port stays taken.
+        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 
     /// Stops to be woken for what can be read.

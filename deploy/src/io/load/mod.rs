@@ -5,6 +5,7 @@ mod clock;
 mod connection;
 mod orders;
 mod plot;
+mod ports;
 mod publisher;
 mod run;
 mod seen;
@@ -22,7 +23,8 @@ use self::orders::Orders;
 use crate::io::files::{self, FileError, Readers};
 use crate::io::output::say;
 use crate::load::pipe::{Order, Role};
-use crate::load::plan::{self, Mode};
+use crate::load::plan::Mode;
+use crate::load::targets;
 use crate::load::{Faults, LoadArgs, Plan};
 
 /// Why there is no outcome, or not a good one.
@@ -42,8 +44,8 @@ pub enum LoadError {
     /// The processes cannot work.
     #[error("the run broke off")]
     Processes(#[from] io::Error),
-    /// No client came.
-    #[error("no client came: {0}")]
+    /// No client came, or not all that the bare loop sends to.
+    #[error("clients did not come: {0}")]
     Nobody(String),
     /// A result cannot be written.
     #[error(transparent)]
@@ -75,7 +77,9 @@ impl LoadError {
 pub const CHILD: &str = "load-child";
 
 /// Measures, prints and writes what came of it.
-pub async fn load(args: LoadArgs, shutdown: Shutdown) -> Result<(), LoadError> {
+pub async fn load(mut args: LoadArgs, shutdown: Shutdown) -> Result<(), LoadError> {
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    args.senders.get_or_insert(processors);
     let outcome = tokio::select! {
         () = shutdown.triggered() => return Err(LoadError::Interrupted),
         outcome = measure(&args) => outcome?,
@@ -96,22 +100,22 @@ pub async fn load(args: LoadArgs, shutdown: Shutdown) -> Result<(), LoadError> {
 
 async fn measure(args: &LoadArgs) -> Result<crate::load::Outcome, LoadError> {
     let mut addresses = Vec::new();
-    for target in plan::targets(args)? {
+    for target in targets::targets(args)? {
         let failed = |source| LoadError::Target { target: target.clone(), source };
         let mut found = tokio::net::lookup_host(&target).await.map_err(failed)?;
         addresses.extend(found.next());
     }
     let run = rand::random::<u16>() % RUNS;
     let plan = Plan::new(args, run, addresses)?;
-    let metrics = plan::metrics(args)?;
+    let metrics = targets::metrics(args)?;
     let mut outcome = match plan.mode {
         Mode::Limit { .. } => run::bare(&plan).await?,
         _ => run::measure(&plan, &args.pids, &metrics).await?,
     };
     if args.ratio {
-        let batch = (outcome.batch.round() as usize).max(1);
+        let batch = outcome.batch.max(1.0);
         for flat_out in [false, true] {
-            let plan = plan.bare(batch, args.senders, flat_out);
+            let plan = plan.bare(batch, args.senders.unwrap_or(1), flat_out);
             outcome.bare.extend(run::bare(&plan).await?.bare);
         }
     }

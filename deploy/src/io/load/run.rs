@@ -2,6 +2,7 @@
 //! put together.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -47,17 +48,24 @@ pub(super) async fn measure(
 /// Measures the machine itself: the bare loop.
 pub(super) async fn bare(plan: &Plan) -> Result<Outcome, LoadError> {
     let Mode::Limit { batch, senders, flat_out } = plan.mode else { return Ok(Outcome::default()) };
-    let mut loops = Children::start(plan, Role::Sender, senders).await?;
+    // Where they listen, senders will say; how many there are, they have to know.
+    let unknown = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); senders as usize];
+    let plan = Plan { addresses: unknown, ..plan.clone() };
+    let mut loops = Children::start(&plan, Role::Sender, senders).await?;
     while loops.told.listening.len() < senders as usize {
         loops.check()?;
         loops.hear().await?;
     }
-    let plan = Plan { addresses: loops.told.listening.values().copied().collect(), ..plan.clone() };
+    let plan = Plan { addresses: loops.told.listening.values().copied().collect(), ..plan };
     let began = clock::now();
     let mut run = Run::start(&plan).await?;
     run.connect().await?;
     let connects = connects(&plan, &run.children.told, began);
     let mut outcome = Outcome { title: plan.title(), connects, ..Outcome::default() };
+    if outcome.connects.ready < plan.clients {
+        run.finish(Vec::new()).await?;
+        return Err(LoadError::Nobody(run.refusals()));
+    }
     let (start, from, until) = run.span();
     let order = Order::Measure { start, from, until };
     run.children.order(&order).await?;
@@ -73,12 +81,12 @@ pub(super) async fn bare(plan: &Plan) -> Result<Outcome, LoadError> {
     let counts = vec![loops.told.sent.iter().map(|sent| sent.1).max().unwrap_or_default()];
     run.finish(counts).await?;
     run.put_together(&mut outcome);
-    outcome.batch = batch as f64;
+    outcome.batch = batch;
     outcome.batch_told = true;
     let sum = |of: fn(&(u64, u32, u64, u64)) -> u64| loops.told.sent.iter().map(of).sum();
     outcome.bare.push(Bare {
         flat_out,
-        batch: batch as u32,
+        batch,
         sends: sum(|sent| sent.0),
         cpu: sum(|sent| sent.2),
         took: loops.told.sent.iter().map(|sent| sent.3).max().unwrap_or_default(),

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::mpsc::TryRecvError;
 use std::thread::sleep;
 
@@ -13,11 +14,11 @@ use crate::load::pipe::{Order, Report};
 use crate::load::plan::Plan;
 use crate::load::protocol::put_batch;
 
-/// Sends to `clients` connections, in sends of `batch` messages.
+/// Sends to `clients` connections, in sends of `batch` messages on average.
 pub(super) fn send(
     plan: &Plan,
     clients: u32,
-    batch: usize,
+    batch: f64,
     flat_out: bool,
     orders: &Orders,
 ) -> io::Result<()> {
@@ -36,7 +37,8 @@ pub(super) fn send(
             None => return Ok(()),
         }
     };
-    let interval = batch as f64 * 1e6 / plan.rooms.groups.first().map_or(1.0, |group| group.rate);
+    let interval = batch * 1e6 / plan.rooms.groups.first().map_or(1.0, |group| group.rate);
+    let upto = |rounds: u32| (f64::from(rounds) * batch) as u32;
     let (mut rounds, mut sends) = (0_u32, 0);
     let (mut first, mut last) = (None, (0, 0));
     let mut bytes = Vec::new();
@@ -52,7 +54,7 @@ pub(super) fn send(
         if due >= from && first.is_none() {
             first = Some((clock::now(), clock::cpu()));
         }
-        put_round(plan, rounds, batch, due, &mut bytes);
+        put_round(plan, upto(rounds)..upto(rounds + 1), due, &mut bytes);
         send_round(&mut sockets, &bytes)?;
         rounds += 1;
         if due >= from {
@@ -61,7 +63,7 @@ pub(super) fn send(
         }
     }
     let (began, cpu) = first.unwrap_or_default();
-    let messages = rounds * batch as u32;
+    let messages = upto(rounds);
     let sent = Report::Sent {
         sends,
         messages,
@@ -82,15 +84,13 @@ fn listener() -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn put_round(plan: &Plan, round: u32, batch: usize, due: u64, bytes: &mut Vec<u8>) {
-    let number = |at: usize| round * batch as u32 + at as u32;
-    let body = |at: usize| {
+fn put_round(plan: &Plan, numbers: Range<u32>, due: u64, bytes: &mut Vec<u8>) {
+    let body = |sequence| {
         let mut body = Vec::new();
-        let stamp = Stamp { run: plan.run, room: 0, sequence: number(at), due };
-        stamp.put(plan.size, &mut body);
+        Stamp { run: plan.run, room: 0, sequence, due }.put(plan.size, &mut body);
         body
     };
-    let bodies: Vec<Vec<u8>> = (0..batch).map(body).collect();
+    let bodies: Vec<Vec<u8>> = numbers.map(body).collect();
     let channel = plan.rooms.channel(0, &plan.namespace, plan.protocol);
     bytes.clear();
     put_batch(plan.protocol, &channel, &bodies, bytes);

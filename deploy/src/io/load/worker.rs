@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use slab::Slab;
 
 use super::connection::{Connection, End, Opening, Scratch};
 use super::orders::{Orders, tell};
+use super::ports::Ports;
 use super::seen::Seen;
 use super::{clock, tls};
 use crate::load::checker::Checker;
@@ -35,6 +37,7 @@ pub(super) fn work(plan: Plan, worker: u32, orders: Orders) -> io::Result<()> {
     let waiting = plan.clients_of(worker).map(|client| (client, false)).collect();
     let mut worker = Worker {
         seen: Seen::new(&plan),
+        ports: Ports::new(worker, plan.processes, plan.run),
         security,
         poll,
         clients: Slab::new(),
@@ -75,6 +78,7 @@ struct Worker {
     clients: Slab<Client>,
     scratch: Scratch,
     seen: Seen,
+    ports: Ports,
     /// Clients that have yet to come, and whether messages flow already.
     waiting: VecDeque<(u32, bool)>,
     /// Clients that are on their way.
@@ -157,23 +161,37 @@ impl Worker {
         }
     }
 
+    /// Starts one client. A port that is taken is passed over.
     fn open(&mut self, number: u32, late: bool) -> Result<(), End> {
+        let Some(source) = self.plan.source_of(number) else {
+            return self.open_from(number, late, None);
+        };
+        let mut outcome = Ok(());
+        for _ in 0..PORTS_TRIED {
+            let source = self.ports.next(source);
+            outcome = self.open_from(number, late, Some(source));
+            if !outcome.as_ref().is_err_and(End::is_taken) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn open_from(
+        &mut self,
+        number: u32,
+        late: bool,
+        source: Option<SocketAddr>,
+    ) -> Result<(), End> {
         let login = self.plan.login(number);
         let mut first = Vec::new();
-        let bare = matches!(self.plan.mode, Mode::Limit { .. });
-        let walker = match bare {
-            true => Walker::opened(self.plan.protocol),
-            false => Walker::open(self.plan.protocol, self.plan.compression, &login, &mut first),
+        let walker = if matches!(self.plan.mode, Mode::Limit { .. }) {
+            Walker::opened(self.plan.protocol)
+        } else {
+            Walker::open(self.plan.protocol, self.plan.compression, &login, &mut first)
         };
         let tls = match &self.security {
-            Some(config) => {
-                let host =
-                    login.host.rsplit_once(':').map_or(login.host.as_str(), |(host, _)| host);
-                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-                let name = ServerName::try_from(host)
-                    .map_err(|_| io::Error::other("no name of a server"))?;
-                Some((Arc::clone(config), name))
-            }
+            Some(config) => Some((Arc::clone(config), server_name(&login.host)?)),
             None => None,
         };
         let slow = self.plan.is_slow(number);
@@ -181,7 +199,7 @@ impl Worker {
         let entry = self.clients.vacant_entry();
         let opening = Opening {
             target: self.plan.addresses[self.plan.target_of(number)],
-            source: self.plan.source_of(number),
+            source,
             tls,
             receive_bytes: slow.then_some(SLOW_RECEIVE_BYTES),
             registry: self.poll.registry(),
@@ -359,6 +377,7 @@ impl Worker {
         for client in self.clients.drain() {
             let count = counts.get(client.room as usize).copied();
             self.seen.finish(client.checker, client.group, client.slow, count);
+            client.connection.abort();
         }
         if let Some(second) = self.seen.second(u64::MAX) {
             tell(&Report::Second(second))?;
@@ -367,11 +386,21 @@ impl Worker {
     }
 }
 
+/// The name in a certificate, of what a target is called.
+fn server_name(target: &str) -> io::Result<ServerName<'static>> {
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(host).map_err(|_| io::Error::other(format!("{target}: no name of a host")))
+}
+
 const WAKER: Token = Token(usize::MAX);
 const EVENTS: usize = 1024;
 
 /// Connections of a process that may be on their way at once: below what a listener's queue holds.
 const OPENING_MAX: usize = 512;
+
+/// Ports that one client may find taken.
+const PORTS_TRIED: u32 = 256;
 
 /// Microseconds from the first packet until a client has to be subscribed.
 const READY_WITHIN: u64 = 30_000_000;
