@@ -16,6 +16,7 @@
 //! - [`hooks`]: what a back end decides through its hooks
 //! - [`applications`]: what applications do with real SDKs and a real browser
 //! - [`list`]: svrlist over real edges
+//! - [`load`]: a small run of `linecast load`
 //! - [`speed`]: a small run of each benchmark, so that none rots
 
 mod applications;
@@ -29,6 +30,7 @@ mod interop;
 mod life;
 mod line;
 mod list;
+mod load;
 mod namespaces;
 mod neighbours;
 mod publish;
