@@ -179,6 +179,11 @@ impl Shard {
         self.rooms.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn join_of(&self, name: &ChannelName) -> Option<JoinId> {
+        self.room(name).map(|room| self.rooms[room].join())
+    }
+
     /// Clients in a room over all edges, as far as known here.
     pub fn online(&self, name: &ChannelName) -> u32 {
         self.by_name.get(name).map_or(0, |room| self.rooms[*room].online())

@@ -20,4 +20,7 @@ mod tls;
 mod uplink;
 mod world;
 
+/// For `tests/fuzz`: the one parser in here that reads bytes of strangers.
+#[doc(hidden)]
+pub use proxy::{Preface, read as read_preface};
 pub use run::{PREFIX, RunError, launch, run};

@@ -9,7 +9,7 @@ use ppp::v2::{Addresses, Command, Header, PROTOCOL_PREFIX};
 
 /// What the first bytes of a connection are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Preface {
+pub enum Preface {
     /// Not all of it: so many bytes must be read next, and no more, since what follows may be TLS.
     More(usize),
     /// The client's address; `None` is the proxy's own connection, a health check.
@@ -19,7 +19,7 @@ pub(super) enum Preface {
 }
 
 /// Takes a header off the front of `input`.
-pub(super) fn read(input: &mut BytesMut) -> Preface {
+pub fn read(input: &mut BytesMut) -> Preface {
     let known = input.len().min(PROTOCOL_PREFIX.len());
     if input[..known] != PROTOCOL_PREFIX[..known] {
         return Preface::Wrong;

@@ -630,3 +630,6 @@ const SLICE: usize = 128;
 const TURNS: usize = 8;
 /// How long an ended connection waits for the client to have read what was written.
 const LINGER: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests;

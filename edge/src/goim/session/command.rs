@@ -29,8 +29,7 @@ impl Session {
         match command {
             command::Kind::Disconnect(order) if is_spared(order, &self.client) => {}
             command::Kind::Disconnect(order) => {
-                let code = u16::try_from(order.code).unwrap_or(DISCONNECTED);
-                self.end(code, &order.reason, Blame::Us, output);
+                self.end(close_code(order.code), &order.reason, Blame::Us, output);
             }
             command::Kind::Unsubscribe(order) => {
                 self.leave_removed(&order.channel, output);
@@ -92,6 +91,13 @@ impl Session {
 /// The instant of a time in milliseconds since 1970; `None` if it is too far away to come.
 pub(super) fn instant(unix_ms: u64, context: &Context<'_>) -> Option<Instant> {
     context.now.checked_add(Duration::from_millis(unix_ms.saturating_sub(context.unix_ms)))
+}
+
+/// The close code that a back end names, if it is one that a server may close a WebSocket with on an
+/// application's behalf; Centrifuge's range.
+pub(super) fn close_code(code: u32) -> u16 {
+    let code = u16::try_from(code).ok().filter(|code| (3000..5000).contains(code));
+    code.unwrap_or(DISCONNECTED)
 }
 
 /// Centrifuge's code for a connection that a back end ends.

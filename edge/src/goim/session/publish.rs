@@ -4,6 +4,7 @@ use bytes::Bytes;
 use shared::wire::control::{Failure, Publish, request, response};
 use shared::wire::convert::info_out;
 
+use super::command::close_code;
 use super::{Blame, Pending, Refusal, Session, Work};
 use crate::goim::frame::Head;
 use crate::goim::operation;
@@ -57,8 +58,8 @@ impl Session {
                 disconnect,
                 ..
             })) => {
-                if let Some(code) = u16::try_from(disconnect).ok().filter(|code| *code > 0) {
-                    return self.end(code, &message, Blame::Us, output);
+                if disconnect != 0 {
+                    return self.end(close_code(disconnect), &message, Blame::Us, output);
                 }
                 Some(Refusal { code, message })
             }

@@ -103,6 +103,13 @@ fn a_back_end_ends_it() {
     world.log_in(GOIM_LOGIN);
     let order = control::Disconnect { code: 4001, reason: "go".into(), ..Default::default() };
     assert_eq!(world.command(command::Kind::Disconnect(order)), ["close 4001 Us"]);
+    for code in [0, 1005, 2999, 5000, 70_000] {
+        let mut world = World::new(Transport::WebSocket);
+        world.log_in(GOIM_LOGIN);
+        let order = control::Disconnect { code, ..Default::default() };
+        let said = world.command(command::Kind::Disconnect(order));
+        assert_eq!(said, ["close 3503 Us"], "{code} may not be sent");
+    }
 }
 
 #[test]
