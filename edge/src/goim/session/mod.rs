@@ -56,6 +56,8 @@ pub struct Session {
     rooms: Vec<ChannelName>,
     /// `None` until the client says what it accepts: everything.
     accepts: Option<BTreeSet<i32>>,
+    /// Whether the shard has not been told of `accepts` yet: once for all frames that came together.
+    has_new_accepts: bool,
     /// When the login or the next heartbeat is due.
     deadline: Instant,
     /// When the token that proved the user runs out.
@@ -134,6 +136,7 @@ impl Session {
             user: "".into(),
             rooms: Vec::new(),
             accepts: None,
+            has_new_accepts: false,
             expires: None,
             asked: 0,
             pending: None,
@@ -164,13 +167,14 @@ impl Session {
         while !self.is_busy() && self.stage != Stage::Closed {
             match frame::decode(input) {
                 Ok(Some(frame)) => self.handle_frame(frame, context, output),
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(error) => self.end_malformed(error, output),
             }
         }
         if self.stage == Stage::Closed {
             input.clear();
         }
+        self.tell_accepts(output);
     }
 
     /// A WebSocket message: one frame, or several as danmaku clients send them.
@@ -187,10 +191,11 @@ impl Session {
             match frame::decode_message(&mut message) {
                 Ok(Some(frame)) if self.is_busy() => self.keep(&frame, output),
                 Ok(Some(frame)) => self.handle_frame(frame, context, output),
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(error) => self.end_malformed(error, output),
             }
         }
+        self.tell_accepts(output);
     }
 
     /// The shard answers an ask.
@@ -273,13 +278,14 @@ impl Session {
             let next = self.backlog.as_mut().and_then(|backlog| backlog.frames.pop_front());
             let Some(frame) = next else {
                 self.backlog = None;
-                return;
+                break;
             };
             if let Some(backlog) = &mut self.backlog {
                 backlog.bytes -= HEADER_BYTES + frame.body.len();
             }
             self.handle_frame(frame, context, output);
         }
+        self.tell_accepts(output);
     }
 
     fn handle_frame(&mut self, frame: Frame, context: &Context<'_>, output: &mut Output) {
@@ -311,23 +317,34 @@ impl Session {
     /// answered like any other.
     fn change_accepts(&mut self, head: Head, body: &[u8], add: bool, output: &mut Output) {
         let answer = if add { operation::SUB_REPLY } else { operation::UNSUB_REPLY };
-        let mut accepts = self.accepts.clone().unwrap_or_default();
-        for operation in operations(body).unwrap_or_default() {
-            if add {
-                accepts.insert(operation);
-            } else {
-                accepts.remove(&operation);
-            }
-        }
-        if accepts.len() > ACCEPTS_MAX {
+        let named = operations(body).unwrap_or_default();
+        let known = |operation: &i32| self.accepts.as_ref().is_some_and(|a| a.contains(operation));
+        let changed: BTreeSet<i32> = named.into_iter().filter(|o| known(o) != add).collect();
+        let kept = self.accepts.as_ref().map_or(0, BTreeSet::len);
+        if add && kept + changed.len() > ACCEPTS_MAX {
             let refusal = Refusal::new(106, format!("at most {ACCEPTS_MAX} operations are kept"));
             return self.reply(head, answer, &refusal.body(), output);
         }
-        if self.accepts.as_ref() != Some(&accepts) {
-            output.asks.push(Ask::Accept(accepts.clone()));
-            self.accepts = Some(accepts);
+        self.has_new_accepts |= self.accepts.is_none() || !changed.is_empty();
+        let accepts = self.accepts.get_or_insert_default();
+        for operation in changed {
+            if add {
+                accepts.insert(operation)
+            } else {
+                accepts.remove(&operation)
+            };
         }
         self.reply(head, answer, body, output);
+    }
+
+    /// Tells the shard of the operations that the client accepts, if they have changed.
+    fn tell_accepts(&mut self, output: &mut Output) {
+        if std::mem::take(&mut self.has_new_accepts)
+            && self.stage != Stage::Closed
+            && let Some(accepts) = &self.accepts
+        {
+            output.asks.push(Ask::Accept(accepts.clone()));
+        }
     }
 
     fn answer_pending(

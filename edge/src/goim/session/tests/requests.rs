@@ -27,6 +27,22 @@ fn accepted_operations() {
 }
 
 #[test]
+fn accepted_operations_are_told_once_for_all_frames_that_come_together() {
+    // What is told is a copy of up to 2,048 operations, and a frame that changes them has 17 bytes.
+    for transport in [Transport::Tcp, Transport::WebSocket] {
+        let mut world = World::new(transport);
+        world.log_in(GOIM_LOGIN);
+        let frames: Vec<Vec<u8>> = (0..300)
+            .map(|n| frame_of(if n % 3 < 2 { operation::SUB } else { operation::UNSUB }, n, b"7"))
+            .chain([frame_of(operation::SUB, 300, b"8")])
+            .collect();
+        let said = world.bytes(&frames.concat());
+        assert_eq!(said.len(), 302);
+        assert_eq!(said[301], "accept {8, 1000, 1001}");
+    }
+}
+
+#[test]
 fn accepted_operations_are_bounded() {
     let mut world = World::tcp();
     world.log_in("{}");
