@@ -317,7 +317,9 @@ impl Session {
     /// answered like any other.
     fn change_accepts(&mut self, head: Head, body: &[u8], add: bool, output: &mut Output) {
         let answer = if add { operation::SUB_REPLY } else { operation::UNSUB_REPLY };
-        let named = operations(body).unwrap_or_default();
+        let Some(named) = operations(body) else {
+            return self.reply(head, answer, body, output);
+        };
         let known = |operation: &i32| self.accepts.as_ref().is_some_and(|a| a.contains(operation));
         let changed: BTreeSet<i32> = named.into_iter().filter(|o| known(o) != add).collect();
         let kept = self.accepts.as_ref().map_or(0, BTreeSet::len);

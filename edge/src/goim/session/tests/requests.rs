@@ -20,6 +20,10 @@ fn accepted_operations() {
     // Whoever never said what it accepts gets everything, until it says.
     let mut world = World::tcp();
     world.log_in("{}");
+    for no_list in ["", "x", "1,,2"] {
+        assert_eq!(world.say(operation::SUB, 1, no_list).len(), 1, "it changes nothing");
+        assert_eq!(world.say(operation::UNSUB, 1, no_list).len(), 1);
+    }
     assert_eq!(world.say(operation::SUB, 1, "1000"), ["op 15 v1 s1 1000", "accept {1000}"]);
     let mut world = World::tcp();
     world.log_in("{}");
