@@ -4,8 +4,11 @@
 //! Items that arrived since the last sweep began are encoded into [`Segment`]s for each form that has
 //! members. Members at the same place share the same bytes. Whoever is slow keeps its cursor, up to
 //! [`STREAM_BYTES_MAX`] behind, which droppable messages are the first not to count to; beyond that it
-//! has lost its place and is told so. A sweep is made in slices, so that a large room does not
-//! delay others, and the longer it takes the more the next one carries in one write.
+//! has lost its place and is told so.
+//!
+//! A sweep is made in slices, so that a large room does not delay others. When it is over the room
+//! rests for as long as it took: it never takes more than half of its shard, which others need too,
+//! and the more it has to do the more each write carries.
 //!
 //! Invariant: items enter every stream in order, each once, and no later than a newcomer's seat.
 
@@ -107,6 +110,7 @@ struct Older {
 /// A sweep under way: the stream it has come to, and how far it is there.
 #[derive(Debug)]
 struct Sweep {
+    started: Instant,
     stream: usize,
     progress: Progress,
     behind: bool,
@@ -392,7 +396,7 @@ impl Room {
                 let interval = self.sweep_interval.max(pressure.sweep_interval);
                 self.sweep_at = (!interval.is_zero()).then(|| now + interval);
                 let progress = self.streams.first().map(Stream::begin).unwrap_or_default();
-                Sweep { stream: 0, progress, behind: false, again: false }
+                Sweep { started: now, stream: 0, progress, behind: false, again: false }
             }
         };
         while let Some(stream) = self.streams.get_mut(sweep.stream) {
@@ -407,6 +411,8 @@ impl Room {
             sweep.progress = self.streams.get(sweep.stream).map(Stream::begin).unwrap_or_default();
         }
         self.members -= lost.len() as u32; // of as many members
+        let took = now.saturating_duration_since(sweep.started);
+        self.sweep_at = self.sweep_at.max((!took.is_zero()).then(|| now + took.min(REST_MAX)));
         let done = self.fresh.is_empty() && !sweep.again;
         Swept { lost, behind: sweep.behind, done }
     }
@@ -490,6 +496,8 @@ pub struct Swept {
     pub done: bool,
 }
 
+/// How long a room rests after a sweep at most.
+const REST_MAX: Duration = Duration::from_millis(100);
 /// Messages of a channel that a shard keeps for recovery: what one answer may carry, twice.
 pub const RING_ENTRIES_MAX: usize = 2 * HISTORY_MESSAGES_MAX;
 /// Bytes of them.

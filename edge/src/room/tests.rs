@@ -311,6 +311,32 @@ fn an_interval_lies_between_the_beginnings_of_sweeps() {
     assert_eq!((room.sweep_at(start), room.sweep_at(next)), (Some(next), None));
 }
 
+#[test]
+fn a_room_rests_as_long_as_a_sweep_took() {
+    let start = now();
+    let ms = |ms| start + Duration::from_millis(ms);
+    let mut room = open(1..=1);
+    for slot in 0..3 {
+        seated(&mut room, waiting(slot, None, start), start);
+    }
+    let mut all = |_: ConnectionId, segments: &mut dyn Iterator<Item = &Segment>| Written {
+        segments: segments.count(),
+        more: true,
+    };
+    let mut sweep = |room: &mut Room, at| room.sweep(&mut 2, NONE, at, &mut all).done;
+    room.handle_items(&items(2..=2, 1), NONE, start);
+    assert!(!sweep(&mut room, ms(0)));
+    assert!(sweep(&mut room, ms(20)));
+    assert_eq!(room.sweep_at(ms(20)), Some(ms(40)));
+    room.handle_items(&items(3..=3, 1), NONE, start);
+    assert!(!sweep(&mut room, ms(40)));
+    assert!(sweep(&mut room, ms(2000)));
+    assert_eq!(room.sweep_at(ms(2000)), Some(ms(2100)), "not for ever");
+    // What takes no longer than a slice needs no rest.
+    assert!(room.sweep(&mut ALL.clone(), NONE, ms(3000), &mut all).done);
+    assert_eq!(room.sweep_at(ms(3000)), None);
+}
+
 proptest! {
     /// However little each member takes at a time, it gets every message once and in order.
     #[test]
