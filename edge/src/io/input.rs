@@ -67,7 +67,8 @@ impl World {
         self.scratch = input;
     }
 
-    /// After an answer, a connection that was busy goes on with what it had read.
+    /// After an answer, or an order that made one needless, a connection that was busy goes on with
+    /// what it had read.
     pub(super) fn resume(&mut self, id: ConnectionId) {
         let Some(connection) = self.connection(id).filter(|c| !c.is_busy()) else { return };
         connection.wake();

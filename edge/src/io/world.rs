@@ -418,6 +418,7 @@ impl World {
         let Some(target) = target else { return };
         for id in self.shard.matching(target) {
             self.with_protocol(id, |protocol, cx, out| protocol.handle_command(kind, cx, out));
+            self.resume(id);
         }
     }
 

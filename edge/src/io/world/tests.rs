@@ -5,6 +5,7 @@ use bytes::Bytes;
 use shared::channel::ChannelName;
 use shared::config::{Layers, resolve};
 use shared::message::{Content, Epoch, Message, Position};
+use shared::wire::control;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -131,4 +132,24 @@ async fn a_delivery_allocates_nothing() {
     let [one, fifty] = allocations[..] else { unreachable!() };
     // Those of a message itself: 4,900 deliveries more cost none.
     assert!(fifty <= one + 5, "{one} for one client, {fifty} for fifty");
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_request_goes_on_when_a_back_end_ends_it() {
+    let mut fixture = Fixture::new(1, "live://1").await;
+    let id = fixture.clients[0].0;
+    let change = b"\0\0\0\x18\0\x10\0\x01\0\0\0\x0c\0\0\0\x02live://2";
+    let heartbeat = b"\0\0\0\x10\0\x10\0\x01\0\0\0\x02\0\0\0\x03";
+    fixture.clients[0].1.write_all(&[&change[..], heartbeat].concat()).unwrap();
+    while !fixture.world.connection(id).expect("it lives").is_busy() {
+        poll_fn(|cx| Poll::Ready(fixture.world.poll_connection(id, cx).is_ready())).await;
+        tokio::task::yield_now().await;
+    }
+    let target = Some(control::Target { user: "1".to_owned(), ..Default::default() });
+    let order = control::Unsubscribe { target, channel: "live:2".to_owned() };
+    let kind = Some(command::Kind::Unsubscribe(order));
+    fixture.world.handle_hub(ToShard::Command(Command { kind, number: 1 }.into()));
+    fixture.world.pump();
+    let refused = 16 + br#"{"code":103,"message":"removed by the back end"}"#.len();
+    assert_eq!(fixture.read_all(), [refused + 20], "the heartbeat is answered, too");
 }
