@@ -110,7 +110,8 @@ struct Older {
 /// A sweep under way: the stream it has come to, and how far it is there.
 #[derive(Debug)]
 struct Sweep {
-    started: Instant,
+    /// What its slices took.
+    took: Duration,
     stream: usize,
     progress: Progress,
     behind: bool,
@@ -379,15 +380,16 @@ impl Room {
     }
 
     /// Begins to offer every member what it has not had, or goes on with it, until `budget` members
-    /// were written to. `write` is given a connection and its segments. The next sweep begins no
+    /// were written to. `clock` tells the time; `write` is given a connection and its segments. The next sweep begins no
     /// earlier than the namespace or `pressure` say.
     pub fn sweep(
         &mut self,
         budget: &mut usize,
         pressure: Pressure,
-        now: Instant,
+        clock: &dyn Fn() -> Instant,
         write: &mut Write<'_>,
     ) -> Swept {
+        let now = clock();
         let mut lost = Vec::new();
         let mut sweep = match self.sweep.take() {
             Some(sweep) => sweep,
@@ -396,12 +398,13 @@ impl Room {
                 let interval = self.sweep_interval.max(pressure.sweep_interval);
                 self.sweep_at = (!interval.is_zero()).then(|| now + interval);
                 let progress = self.streams.first().map(Stream::begin).unwrap_or_default();
-                Sweep { started: now, stream: 0, progress, behind: false, again: false }
+                Sweep { took: Duration::ZERO, stream: 0, progress, behind: false, again: false }
             }
         };
         while let Some(stream) = self.streams.get_mut(sweep.stream) {
             let is_over = stream.sweep(&mut sweep.progress, budget, &mut lost, write);
             if !is_over {
+                sweep.took += clock().saturating_duration_since(now);
                 self.sweep = Some(sweep);
                 self.members -= lost.len() as u32; // of as many members
                 return Swept { lost, behind: false, done: false };
@@ -411,8 +414,11 @@ impl Room {
             sweep.progress = self.streams.get(sweep.stream).map(Stream::begin).unwrap_or_default();
         }
         self.members -= lost.len() as u32; // of as many members
-        let took = now.saturating_duration_since(sweep.started);
-        self.sweep_at = self.sweep_at.max((!took.is_zero()).then(|| now + took.min(REST_MAX)));
+        if !sweep.took.is_zero() {
+            let end = clock();
+            let took = sweep.took + end.saturating_duration_since(now);
+            self.sweep_at = self.sweep_at.max(Some(end + took.min(REST_MAX)));
+        }
         let done = self.fresh.is_empty() && !sweep.again;
         Swept { lost, behind: sweep.behind, done }
     }

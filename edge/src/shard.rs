@@ -351,7 +351,7 @@ impl Shard {
     pub fn sweep(
         &mut self,
         slice: usize,
-        now: Instant,
+        clock: &dyn Fn() -> Instant,
         write: &mut dyn FnMut(
             ConnectionId,
             Option<&BTreeSet<i32>>,
@@ -364,13 +364,13 @@ impl Shard {
             let Some(swept) = self.rooms.get_mut(room) else { continue };
             let share = swept.share(self.clients.len());
             let (clients, pace) = (&self.clients, &mut self.pace);
-            let swept = swept.sweep(&mut left, self.pressure, now, &mut |id, segments| {
+            let swept = swept.sweep(&mut left, self.pressure, clock, &mut |id, segments| {
                 let accepted = clients.get(id.slot).and_then(|c| c.accepted.as_ref());
                 pace.write(share, segments, &mut |segments| write(id, accepted, segments))
             });
             let Swept { lost, behind, done } = swept;
             if !done {
-                self.wait_turn(room, now);
+                self.wait_turn(room, clock());
             }
             if self.rooms[room].has_gathered() {
                 self.gathering.insert(room);

@@ -372,13 +372,14 @@ impl World {
         let Self { shard, connections, .. } = self;
         shard.handle_deadline(now);
         let mut counts = WriteCounts::default();
-        let swept = shard.sweep(SLICE, now, &mut |id, accepted, segments| match connections
-            .get_mut(id.slot)
-            .and_then(Option::as_mut)
-        {
-            Some(connection) => connection.write_segments(accepted, segments, now, &mut counts),
-            None => crate::room::Written { segments: 0, more: false },
-        });
+        let swept =
+            shard.sweep(SLICE, &Instant::now, &mut |id, accepted, segments| match connections
+                .get_mut(id.slot)
+                .and_then(Option::as_mut)
+            {
+                Some(connection) => connection.write_segments(accepted, segments, now, &mut counts),
+                None => crate::room::Written { segments: 0, more: false },
+            });
         if swept {
             self.count_writes(counts);
             self.pump();

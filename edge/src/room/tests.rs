@@ -164,7 +164,7 @@ fn who_comes_later_does_not_get_what_came_before() {
     assert_eq!(late.position.offset, 3);
     room.handle_items(&items(4..=4, 1), NONE, start);
     let mut got: HashMap<usize, Vec<u64>> = HashMap::new();
-    room.sweep(&mut ALL.clone(), NONE, start, &mut |id, segments| {
+    room.sweep(&mut ALL.clone(), NONE, &|| start, &mut |id, segments| {
         let mut count = 0;
         for segment in segments {
             got.entry(id.slot).or_default().extend(read_back(&segment.bytes));
@@ -185,7 +185,7 @@ fn a_member_far_behind_loses_its_place_and_others_do_not() {
     let mut fast = 0;
     for offset in 2..=100 {
         room.handle_items(&items(offset..=offset, 40_000), NONE, start);
-        let swept = room.sweep(&mut ALL.clone(), NONE, start, &mut |id, segments| {
+        let swept = room.sweep(&mut ALL.clone(), NONE, &|| start, &mut |id, segments| {
             let segments = if id.slot == 0 { 0 } else { segments.count() };
             fast += segments;
             Written { segments, more: true }
@@ -214,7 +214,7 @@ fn droppable_messages_make_room_for_others() {
             let mut message = Arc::unwrap_or_clone(message(offset, 40_000));
             message.content.class = class;
             room.handle_items(&[Item::Message(Arc::new(message))], NONE, start);
-            let swept = room.sweep(&mut ALL.clone(), NONE, start, &mut |_, _| Written {
+            let swept = room.sweep(&mut ALL.clone(), NONE, &|| start, &mut |_, _| Written {
                 segments: 0,
                 more: false,
             });
@@ -225,7 +225,7 @@ fn droppable_messages_make_room_for_others() {
     push(&mut room, 12..=60, Class::Droppable);
     push(&mut room, 61..=65, Class::Normal);
     let (mut got, mut shed) = (Vec::new(), 0);
-    room.sweep(&mut ALL.clone(), NONE, start, &mut |_, segments| {
+    room.sweep(&mut ALL.clone(), NONE, &|| start, &mut |_, segments| {
         let mut count = 0;
         for segment in segments {
             match accepts(None, segment) {
@@ -268,7 +268,7 @@ fn a_sweep_in_slices_reaches_everyone_once() {
     }
     let mut got: Vec<(usize, u64)> = Vec::new();
     let slice = |room: &mut Room, got: &mut Vec<(usize, u64)>| {
-        let swept = room.sweep(&mut 2, NONE, start, &mut |id, segments| {
+        let swept = room.sweep(&mut 2, NONE, &|| start, &mut |id, segments| {
             let before = got.len();
             for segment in segments {
                 got.extend(read_back(&segment.bytes).into_iter().map(|offset| (id.slot, offset)));
@@ -304,9 +304,9 @@ fn an_interval_lies_between_the_beginnings_of_sweeps() {
     };
     room.handle_items(&items(2..=2, 1), NONE, start);
     assert_eq!(room.sweep_at(start), None);
-    assert!(!room.sweep(&mut 1, NONE, start, &mut all).done);
+    assert!(!room.sweep(&mut 1, NONE, &|| start, &mut all).done);
     assert_eq!(room.sweep_at(start), None, "what has begun goes on");
-    assert!(room.sweep(&mut 1, NONE, start, &mut all).done);
+    assert!(room.sweep(&mut 1, NONE, &|| start, &mut all).done);
     let next = start + Duration::from_millis(100);
     assert_eq!((room.sweep_at(start), room.sweep_at(next)), (Some(next), None));
 }
@@ -323,17 +323,25 @@ fn a_room_rests_as_long_as_a_sweep_took() {
         segments: segments.count(),
         more: true,
     };
-    let mut sweep = |room: &mut Room, at| room.sweep(&mut 2, NONE, at, &mut all).done;
+    // Each look at the clock finds it 5 ms later.
+    let time = std::cell::Cell::new(0);
+    let clock = || {
+        time.set(time.get() + 5);
+        ms(time.get())
+    };
+    let mut sweep = |room: &mut Room, from| {
+        time.set(from);
+        room.sweep(&mut 2, NONE, &clock, &mut all).done
+    };
     room.handle_items(&items(2..=2, 1), NONE, start);
-    assert!(!sweep(&mut room, ms(0)));
-    assert!(sweep(&mut room, ms(20)));
-    assert_eq!(room.sweep_at(ms(20)), Some(ms(40)));
+    assert!(!sweep(&mut room, 0)); // from 5 to 10
+    assert!(sweep(&mut room, 100)); // from 105 to 110: others had their turns meanwhile
+    assert_eq!(room.sweep_at(ms(110)), Some(ms(120)));
     room.handle_items(&items(3..=3, 1), NONE, start);
-    assert!(!sweep(&mut room, ms(40)));
-    assert!(sweep(&mut room, ms(2000)));
-    assert_eq!(room.sweep_at(ms(2000)), Some(ms(2100)), "not for ever");
+    assert!(!sweep(&mut room, 120));
+    assert!(sweep(&mut room, 130));
     // What takes no longer than a slice needs no rest.
-    assert!(room.sweep(&mut ALL.clone(), NONE, ms(3000), &mut all).done);
+    assert!(room.sweep(&mut ALL.clone(), NONE, &|| ms(3000), &mut all).done);
     assert_eq!(room.sweep_at(ms(3000)), None);
 }
 
@@ -377,7 +385,7 @@ proptest! {
                         Written { segments: count, more: true }
                     };
                     if what < 6 {
-                        let swept = room.sweep(&mut n.clone(), NONE, start, &mut write);
+                        let swept = room.sweep(&mut n.clone(), NONE, &|| start, &mut write);
                         prop_assert!(swept.lost.is_empty());
                     } else if let Some(seat) = seats.get(&n) {
                         prop_assert!(room.offer(*seat, &mut write).is_ok());
@@ -392,7 +400,7 @@ proptest! {
         }
         // The first may finish one that is under way.
         for _ in 0..2 {
-            room.sweep(&mut ALL.clone(), NONE, start, &mut |id, segments| {
+            room.sweep(&mut ALL.clone(), NONE, &|| start, &mut |id, segments| {
                 let mut count = 0;
                 for segment in segments {
                     got.entry(id.slot).or_default().extend(read_back(&segment.bytes));

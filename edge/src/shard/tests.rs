@@ -97,7 +97,7 @@ fn sweep(shard: &mut Shard) -> Vec<(usize, usize)> {
 
 /// Makes a slice of sweeps, every socket taking all it is offered.
 fn slice(shard: &mut Shard, size: usize, written: &mut Vec<(usize, usize)>) -> bool {
-    shard.sweep(size, now(), &mut |id, accepted, segments| {
+    shard.sweep(size, &now, &mut |id, accepted, segments| {
         let mut count = 0;
         for segment in segments {
             count += 1;
