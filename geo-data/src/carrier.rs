@@ -68,6 +68,13 @@ impl Carrier {
         Self::ALL.into_iter().find(|carrier| carrier.as_str() == name)
     }
 
+    /// The carrier that a published list of networks is about: by its own name, or by the names
+    /// that lists made from BGP use.
+    pub fn of_list(name: &str) -> Option<Self> {
+        let named = LIST_NAMES.iter().find(|(list, _)| *list == name).map(|(_, carrier)| *carrier);
+        named.or_else(|| Self::parse(name)).filter(|carrier| *carrier != Self::Unknown)
+    }
+
     /// The carrier of an autonomous system, for the systems that carry most of the country's
     /// clients. Numbers that are missing here are found by [`of_organisation`](Self::of_organisation).
     pub fn of_autonomous_system(number: u32) -> Option<Self> {
@@ -89,6 +96,57 @@ impl fmt::Display for Carrier {
         f.pad(self.as_str())
     }
 }
+
+/// Several carriers at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Carriers(u16);
+
+impl Carriers {
+    /// With one more.
+    #[must_use]
+    pub const fn with(self, carrier: Carrier) -> Self {
+        Self(self.0 | 1 << carrier as u16)
+    }
+
+    /// With one less.
+    #[must_use]
+    pub const fn without(self, carrier: Carrier) -> Self {
+        Self(self.0 & !(1 << carrier as u16))
+    }
+
+    /// Whether it is among them.
+    pub const fn contains(self, carrier: Carrier) -> bool {
+        self.0 & 1 << carrier as u16 != 0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each of them, in the order of [`Carrier::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Carrier> {
+        Carrier::ALL.into_iter().filter(move |carrier| self.contains(*carrier))
+    }
+}
+
+impl FromIterator<Carrier> for Carriers {
+    fn from_iter<I: IntoIterator<Item = Carrier>>(carriers: I) -> Self {
+        carriers.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+/// Their names, separated by spaces.
+impl fmt::Display for Carriers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.iter().map(Carrier::as_str).collect();
+        f.pad(&names.join(" "))
+    }
+}
+
+/// The names that lists of networks go by where they are not ours.
+const LIST_NAMES: &[(&str, Carrier)] =
+    &[("chinanet", Carrier::Telecom), ("cmcc", Carrier::Mobile), ("tietong", Carrier::Mobile)];
 
 /// Words of organisations' names, lower case, first match wins.
 const NAME_RULES: &[(&str, Carrier)] = &[
@@ -196,6 +254,24 @@ const AUTONOMOUS_SYSTEMS: &[(u32, Carrier)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_holds_each_carrier_once() {
+        let set: Carriers =
+            [Carrier::Unicom, Carrier::Telecom, Carrier::Unicom].into_iter().collect();
+        assert_eq!(set.to_string(), "telecom unicom");
+        assert!(set.contains(Carrier::Unicom) && !set.contains(Carrier::Mobile));
+        assert_eq!(set.without(Carrier::Unicom).to_string(), "telecom");
+        assert!(set.without(Carrier::Unicom).without(Carrier::Telecom).is_empty());
+    }
+
+    #[test]
+    fn lists_go_by_two_names() {
+        assert_eq!(Carrier::of_list("chinanet"), Some(Carrier::Telecom));
+        assert_eq!(Carrier::of_list("telecom"), Some(Carrier::Telecom));
+        assert_eq!(Carrier::of_list("china"), None);
+        assert_eq!(Carrier::of_list("unknown"), None);
+    }
 
     #[test]
     fn every_name_reads_back() {

@@ -7,18 +7,20 @@
 //!
 //! Invariant: a [`Database`] that exists answers every address, without error and without panic.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use maxminddb::{MaxMindDbError, Reader};
+use ipnet::IpNet;
+use maxminddb::{LookupResult, MaxMindDbError, Reader, WithinOptions};
 use moka::sync::Cache;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Carriers};
 use crate::position::Position;
 use crate::region::{Country, Region, prefecture, province_of_iso};
 
@@ -157,17 +159,54 @@ impl Database {
         if let Some(facts) = self.facts.get(&offset) {
             return Some(facts);
         }
-        let decoded = match self.kind {
-            Kind::Own => decode::<OwnRecord>(&record).map(OwnRecord::facts),
-            Kind::City => decode::<CityRecord>(&record).map(|record| record.facts()),
-            Kind::Isp | Kind::Asn => decode::<NetworkRecord>(&record).map(|record| record.facts()),
-        };
-        let facts = decoded.unwrap_or_else(|| {
-            self.unreadable.fetch_add(1, Ordering::Relaxed);
-            Facts::default()
-        });
+        let facts = self.read(&record);
         self.facts.insert(offset, facts.clone());
         Some(facts)
+    }
+
+    /// Everything that the database holds, record by record. Blocks for as long as that takes.
+    pub(crate) fn content(&self, name: &str) -> Result<Content, OpenError> {
+        let (kind, name) = (self.kind, || name.to_owned());
+        // Iterating has assertions of its own; a file that trips one is refused like any other.
+        match panic::catch_unwind(AssertUnwindSafe(|| self.networks())) {
+            Ok(Ok(content)) => Ok(content),
+            Ok(Err(source)) => Err(OpenError::Broken { kind, name: name(), source }),
+            Err(_panic) => Err(OpenError::Unparsable { kind, name: name() }),
+        }
+    }
+
+    fn networks(&self) -> Result<Content, MaxMindDbError> {
+        let mut content = Content::default();
+        let mut known = HashMap::new();
+        for found in self.reader.networks(WithinOptions::default())? {
+            let found = found?;
+            let Some(offset) = found.offset() else { continue };
+            let network = found.network()?;
+            let Ok(network) = IpNet::new(network.ip(), network.prefix()) else { continue };
+            let at = *known.entry(offset).or_insert_with(|| {
+                content.facts.push(self.read(&found));
+                content.facts.len() - 1
+            });
+            content.networks.push((network, at));
+        }
+        Ok(content)
+    }
+
+    fn read(&self, record: &LookupResult<'_, Vec<u8>>) -> Facts {
+        let decoded = match self.kind {
+            Kind::Own => decode::<OwnRecord>(record).map(OwnRecord::facts),
+            Kind::City => decode::<CityRecord>(record).map(|record| record.facts()),
+            Kind::Isp | Kind::Asn => decode::<NetworkRecord>(record).map(|record| record.facts()),
+        };
+        decoded.unwrap_or_else(|| {
+            self.unreadable.fetch_add(1, Ordering::Relaxed);
+            Facts::default()
+        })
+    }
+
+    /// What it is asked for.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// How many distinct records did not have the layout of the kind and were taken as empty.
@@ -185,8 +224,15 @@ impl fmt::Debug for Database {
     }
 }
 
-fn decode<T: DeserializeOwned>(record: &maxminddb::LookupResult<'_, Vec<u8>>) -> Option<T> {
+fn decode<T: DeserializeOwned>(record: &LookupResult<'_, Vec<u8>>) -> Option<T> {
     record.decode::<T>().ok().flatten()
+}
+
+/// A database as a list: networks, each with the place of what is said of it among the facts.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) networks: Vec<(IpNet, usize)>,
+    pub(crate) facts: Vec<Facts>,
 }
 
 /// What one record says, whatever its layout.
@@ -196,6 +242,9 @@ pub(crate) struct Facts {
     pub(crate) region: Option<Region>,
     pub(crate) city_abroad: Option<Arc<str>>,
     pub(crate) carrier: Option<Carrier>,
+    pub(crate) also: Carriers,
+    /// The name that no carrier is known by; `None` where the carrier is known.
+    pub(crate) organisation: Option<Arc<str>>,
     pub(crate) position: Option<Position>,
 }
 
@@ -207,6 +256,7 @@ pub(crate) struct OwnRecord {
     pub(crate) region: String,
     pub(crate) city: String,
     pub(crate) carrier: String,
+    pub(crate) also: Vec<String>,
 }
 
 impl OwnRecord {
@@ -218,7 +268,8 @@ impl OwnRecord {
             region,
             city_abroad: (abroad && !self.city.is_empty()).then(|| self.city.into()),
             carrier: Carrier::parse(&self.carrier).filter(|carrier| *carrier != Carrier::Unknown),
-            position: None,
+            also: self.also.iter().filter_map(|name| Carrier::parse(name)).collect(),
+            ..Facts::default()
         }
     }
 }
@@ -269,8 +320,8 @@ impl CityRecord {
             country,
             region,
             city_abroad: (abroad && !city.is_empty()).then(|| city.as_str().into()),
-            carrier: None,
             position: position(),
+            ..Facts::default()
         }
     }
 
@@ -300,7 +351,11 @@ impl NetworkRecord {
         let names = [&self.isp, &self.organization, &self.autonomous_system_organization];
         let carrier = Carrier::of_autonomous_system(self.autonomous_system_number)
             .or_else(|| names.into_iter().find_map(|name| Carrier::of_organisation(name)));
-        Facts { carrier, ..Facts::default() }
+        let named = || names.into_iter().find(|name| !name.is_empty());
+        let numbered = || format!("AS{}", self.autonomous_system_number);
+        let organisation = || named().map_or_else(numbered, String::clone).into();
+        let organisation = carrier.is_none().then(organisation);
+        Facts { carrier, organisation, ..Facts::default() }
     }
 }
 

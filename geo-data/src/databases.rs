@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use shared::address::normalise;
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Carriers};
 use crate::database::{Database, Facts};
 use crate::place::{Found, Place, Source};
 use crate::region::Country;
@@ -81,6 +81,8 @@ fn merge(own: Facts, city: Facts, networks: impl FnOnce() -> [(Facts, Source); 2
         }
     };
 
+    let also = if own.carrier.is_some() { own.also.without(carrier) } else { Carriers::default() };
+
     let seat = region.position();
     // A City database's point counts only for a region that it was asked for, not for another one.
     let point = city.position.filter(|_| own.region.is_none() || own.region == city.region);
@@ -89,7 +91,7 @@ fn merge(own: Facts, city: Facts, networks: impl FnOnce() -> [(Facts, Source); 2
         (None, Some(_)) => Source::City,
         (None, None) => Source::Nowhere,
     };
-    Place { country, region, city_abroad, carrier, position: seat.or(point), found }
+    Place { country, region, city_abroad, carrier, also, position: seat.or(point), found }
 }
 
 fn source(own: bool, city: bool) -> Source {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Carriers};
 use crate::position::Position;
 use crate::region::{Country, Region};
 
@@ -21,6 +21,8 @@ pub struct Place {
     pub city_abroad: Option<Arc<str>>,
     /// The carrier.
     pub carrier: Carrier,
+    /// Other carriers that the address is reached by as well: it is multi-homed.
+    pub also: Carriers,
     /// Where about: the region's seat in China, a database's point elsewhere.
     pub position: Option<Position>,
     /// Where each of the above came from.
@@ -36,7 +38,7 @@ impl Place {
     /// The city's name, as well as it is known: Chinese for divisions below the province.
     pub fn city(&self) -> Option<&str> {
         match self.region.division() {
-            Some(division) if is_city(self.region) => Some(division.name),
+            Some(division) if self.region.is_city() => Some(division.name),
             Some(_) | None => self.city_abroad.as_deref(),
         }
     }
@@ -47,12 +49,6 @@ impl Place {
         (Region::Division(province.code) != Region::of_country(Country::CHINA))
             .then_some(province.name)
     }
-}
-
-/// Whether a division is a city: a prefecture, or a municipality that is province and city at once.
-fn is_city(region: Region) -> bool {
-    let code = region.to_string();
-    !code.ends_with("0000") || matches!(&code[..2], "11" | "12" | "31" | "50" | "81" | "82")
 }
 
 /// Which database each field of a [`Place`] came from.

@@ -50,6 +50,35 @@ impl Region {
         DivisionCode::new(code).map_or(Self::Country(country), Self::Division)
     }
 
+    /// The country that the region is or lies in, as ISO 3166 has it: Hong Kong, Macao and Taiwan
+    /// have divisions and letters of their own. `None` where nothing is known.
+    pub fn country(self) -> Option<Country> {
+        match self {
+            Self::Division(code) => Some(match code.province().0 {
+                710_000 => Country(*b"TW"),
+                810_000 => Country(*b"HK"),
+                820_000 => Country(*b"MO"),
+                _ => Country::CHINA,
+            }),
+            Self::Country(country) => Some(country),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether it is China's mainland or lies in it, which is where China's carriers are at home.
+    pub fn is_mainland(self) -> bool {
+        self.country() == Some(Country::CHINA)
+    }
+
+    /// Whether `other` is this region, or lies in it.
+    pub fn contains(self, other: Self) -> bool {
+        let whole = Self::of_country(Country::CHINA);
+        self == other
+            || (self == whole && other.is_mainland())
+            || matches!((self, other), (Self::Division(outer), Self::Division(inner))
+                if outer != inner && inner.province() == outer)
+    }
+
     /// The division's row of the table; `None` for countries and the unknown.
     pub fn division(self) -> Option<&'static Division> {
         match self {
@@ -64,6 +93,20 @@ impl Region {
             Self::Division(code) => table().by_code.get(&code.province()),
             Self::Country(_) | Self::Unknown => None,
         }
+    }
+
+    /// How far down it lies: 0 for a country and the unknown, 1 for a province, 2 for a prefecture.
+    pub fn depth(self) -> u8 {
+        match self {
+            Self::Division(DivisionCode(WHOLE_COUNTRY)) | Self::Country(_) | Self::Unknown => 0,
+            Self::Division(code) => 1 + u8::from(code != code.province()),
+        }
+    }
+
+    /// Whether it is a city: a prefecture, or a municipality that is province and city at once.
+    pub fn is_city(self) -> bool {
+        let Self::Division(code) = self else { return false };
+        code != code.province() || matches!(code.0 / 10_000, 11 | 12 | 31 | 50 | 81 | 82)
     }
 
     /// Where the region's seat is; `None` for other countries and for China as a whole, whose
@@ -122,6 +165,15 @@ pub struct Division {
     iso: &'static str,
 }
 
+impl Division {
+    /// Whether a Chinese name, which may lack its suffix, or a Latin one, which may have apostrophes,
+    /// is this division's.
+    fn is_called(&self, name: &str) -> bool {
+        let latin = || self.latin.chars().map(|c| c.to_ascii_lowercase());
+        !name.is_empty() && (self.name.starts_with(name) || latin().eq(plain_letters(name)))
+    }
+}
+
 /// Every division, by code.
 pub fn divisions() -> impl Iterator<Item = &'static Division> {
     table().ordered.iter().filter_map(|code| table().by_code.get(code))
@@ -140,17 +192,29 @@ pub fn province_of_iso(iso: &str) -> Option<DivisionCode> {
 /// The prefecture of `province` that a database calls by one of these names; Chinese names may
 /// lack their suffix (`长春` is `长春市`), Latin ones may be written with or without apostrophes.
 pub fn prefecture(province: DivisionCode, names: &[&str]) -> Option<DivisionCode> {
-    let matches = |row: &Division| {
-        names.iter().any(|name| {
-            !name.is_empty()
-                && (row.name.starts_with(name)
-                    || row.latin.chars().map(|c| c.to_ascii_lowercase()).eq(plain_letters(name)))
-        })
-    };
     divisions()
         .filter(|row| row.code != province && row.code.province() == province)
-        .find(|row| matches(row))
+        .find(|row| names.iter().any(|name| row.is_called(name)))
         .map(|row| row.code)
+}
+
+/// The division of `within` that people call by this name: a prefecture, or a municipality, which is
+/// province and city at once. `None` where there is none.
+pub fn city_named(within: Region, name: &str) -> Option<Region> {
+    let province = |row: &&Division| row.code == row.code.province();
+    let inside = |row: &&Division| within.contains(Region::Division(row.code));
+    let provinces = || {
+        divisions().filter(province).filter(|row| {
+            let region = Region::Division(row.code);
+            inside(row) || region.contains(within)
+        })
+    };
+    let prefectures = provinces().find_map(|row| prefecture(row.code, &[name]));
+    let municipality = || {
+        let city = |row: &&Division| Region::Division(row.code).is_city() && row.is_called(name);
+        provinces().find(city).map(|row| row.code)
+    };
+    prefectures.or_else(municipality).map(Region::Division).filter(|city| within.contains(*city))
 }
 
 fn plain_letters(name: &str) -> impl Iterator<Item = char> + '_ {
@@ -253,6 +317,35 @@ mod tests {
         assert_eq!(region("SG").position(), None);
         assert_eq!(region("CN").position(), None);
         assert_eq!(region("unknown"), Region::Unknown);
+    }
+
+    #[test]
+    fn what_lies_where() {
+        let (china, guangdong, guangzhou) = (region("CN"), region("440000"), region("440100"));
+        assert!(china.contains(guangdong) && china.contains(guangzhou));
+        assert!(guangdong.contains(guangzhou) && guangdong.contains(guangdong));
+        assert!(!guangzhou.contains(guangdong) && !guangdong.contains(china));
+        assert!(!guangdong.contains(region("430100")) && !china.contains(region("HK")));
+        assert!(!china.contains(Region::Unknown) && !Region::Unknown.contains(china));
+        let letters = |text: &str| region(text).country().map(|country| country.to_string());
+        assert_eq!(letters("440100").as_deref(), Some("CN"));
+        assert_eq!(letters("810000").as_deref(), Some("HK"));
+        assert_eq!(letters("SG").as_deref(), Some("SG"));
+        assert_eq!(letters("unknown"), None);
+    }
+
+    #[test]
+    fn cities_by_name() {
+        let named = |within, name| city_named(region(within), name).map(|city| city.to_string());
+        assert_eq!(named("CN", "广州").as_deref(), Some("440100"));
+        assert_eq!(named("440000", "Guangzhou").as_deref(), Some("440100"));
+        assert_eq!(named("440100", "广州市").as_deref(), Some("440100"));
+        assert_eq!(named("440300", "广州市"), None);
+        assert_eq!(named("430000", "广州市"), None);
+        assert_eq!(named("CN", "北京").as_deref(), Some("110000"));
+        assert_eq!(named("110000", "北京市").as_deref(), Some("110000"));
+        assert_eq!(named("CN", "吉林").as_deref(), Some("220200"));
+        assert_eq!(named("CN", "Atlantis"), None);
     }
 
     #[test]

@@ -2,16 +2,17 @@
 //!
 //! Records carry names for people who open the file with other tools; the reader goes by the codes
 //! alone. Entries may overlap: the more specific network wins, whatever the order they come in, and
-//! of two entries for one network the later one.
+//! of two entries for one network the later one. [`packed`] is for whoever has cut them apart already.
 //!
 //! Invariant: the same entries and time give the same bytes.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
 use mmdb_writer::{Value, Writer};
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Carriers};
 use crate::region::Region;
 
 /// What is known of one network.
@@ -44,48 +45,89 @@ pub enum WriteError {
     Serialise(#[source] mmdb_writer::Error),
 }
 
+/// What is known of some networks, as it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// Where they are.
+    pub region: Region,
+    /// The city's name, for regions that are countries; the table names the others.
+    pub city_abroad: Option<Arc<str>>,
+    /// Who connects them.
+    pub carrier: Carrier,
+    /// Who else does.
+    pub also: Carriers,
+}
+
 /// Serialises `entries`; `built_at` goes into the file's metadata.
 pub fn database(entries: &[Entry], built_at: SystemTime) -> Result<Vec<u8>, WriteError> {
+    let record = |entry: &Entry| Record {
+        region: entry.region,
+        city_abroad: entry.city_abroad.as_deref().map(Arc::from),
+        carrier: entry.carrier,
+        also: Carriers::default(),
+    };
+    let records: Vec<Record> = entries.iter().map(record).collect();
+    // There are as many records as entries, and fewer than a u32 can count.
+    let networks = (0_u32..).zip(entries).map(|(at, entry)| (entry.network, at));
+    let mut networks: Vec<(IpNet, u32)> = networks.collect();
+    // Wider networks first, so that the writer's "later wins" means "more specific wins". IPv4
+    // lives at ::/96 of the tree. The sort keeps the order of entries of equal width.
+    networks.sort_by_key(|(network, _)| match network {
+        IpNet::V4(network) => 96 + u16::from(network.prefix_len()),
+        IpNet::V6(network) => u16::from(network.prefix_len()),
+    });
+    packed(&records, &networks, built_at, |_| ())
+}
+
+/// Serialises networks, each with the place of its record; of two that overlap the later one wins.
+/// `progress` is told now and then how many networks are in.
+pub fn packed(
+    records: &[Record],
+    networks: &[(IpNet, u32)],
+    built_at: SystemTime,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<u8>, WriteError> {
     let mut writer = Writer::builder(DATABASE_TYPE)
         .description(&[("en", "Linecast places: country, region, city, carrier")])
         .build_epoch(built_at)
         .build();
-    let mut ordered: Vec<&Entry> = entries.iter().collect();
-    // Wider networks first, so that the writer's "later wins" means "more specific wins". IPv4
-    // lives at ::/96 of the tree. The sort keeps the order of entries of equal width.
-    ordered.sort_by_key(|entry| match entry.network {
-        IpNet::V4(network) => 96 + u16::from(network.prefix_len()),
-        IpNet::V6(network) => u16::from(network.prefix_len()),
-    });
-    for entry in ordered {
+    let values: Vec<Value> = records.iter().map(value).collect();
+    for (at, (network, record)) in networks.iter().enumerate() {
+        if at % PROGRESS_EVERY == 0 {
+            progress(at);
+        }
         writer
-            .insert_value(entry.network, record(entry))
-            .map_err(|source| WriteError::Network { network: entry.network, source })?;
+            .insert_value(*network, values[*record as usize].clone())
+            .map_err(|source| WriteError::Network { network: *network, source })?;
     }
+    progress(networks.len());
     writer.to_bytes().map_err(WriteError::Serialise)
 }
 
-fn record(entry: &Entry) -> Value {
+fn value(record: &Record) -> Value {
     let mut fields: Vec<(&str, Value)> = Vec::new();
     let mut put = |key, text: &str| {
         if !text.is_empty() {
             fields.push((key, Value::from(text)));
         }
     };
-    match entry.region {
-        Region::Division(_) => put("country", "CN"),
-        Region::Country(country) => put("country", country.as_str()),
-        Region::Unknown => {}
+    if let Some(country) = record.region.country() {
+        put("country", country.as_str());
+        put("region", &record.region.to_string());
     }
-    if entry.region != Region::Unknown {
-        put("region", &entry.region.to_string());
+    put("province", record.region.province().map_or("", |province| province.name));
+    let city = record.region.division().map(|division| division.name);
+    put("city", city.or(record.city_abroad.as_deref()).unwrap_or_default());
+    put("carrier", record.carrier.as_str());
+    if !record.also.is_empty() {
+        let names = record.also.iter().map(|carrier| Value::from(carrier.as_str()));
+        fields.push(("also", Value::Array(names.collect())));
     }
-    put("province", entry.region.province().map_or("", |province| province.name));
-    let city = entry.region.division().map(|division| division.name);
-    put("city", city.or(entry.city_abroad.as_deref()).unwrap_or_default());
-    put("carrier", entry.carrier.as_str());
     Value::map(fields)
 }
+
+/// Networks between two words about progress.
+const PROGRESS_EVERY: usize = 1 << 14;
 
 /// What the file says it is.
 const DATABASE_TYPE: &str = "Linecast-Place";

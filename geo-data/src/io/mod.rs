@@ -1,7 +1,9 @@
-//! Where this crate acts: reads database files, and notices that they changed.
+//! Where this crate acts: reads files, and notices that databases changed.
 //!
 //! Invariant: [`Watch`] hands out only sets in which every file was sound; a broken replacement is
 //! reported once and the set in use stays.
+
+mod sources;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,6 +13,7 @@ use std::time::SystemTime;
 
 use crate::database::{Database, FILE_BYTES_MAX, Kind, OpenError};
 use crate::databases::Databases;
+pub use sources::{GatherError, Gathered, LIST_BYTES_MAX, Sources};
 
 /// Which files to open; any subset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +52,7 @@ impl Paths {
 /// Reads and verifies one file.
 pub fn open(kind: Kind, path: &Path) -> Result<Database, OpenError> {
     let name = path.display().to_string();
-    let bytes = match read(path) {
+    let bytes = match read_regular(path, FILE_BYTES_MAX) {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(size)) => return Err(OpenError::TooLarge { kind, name, size }),
         Err(source) => return Err(OpenError::Read { kind, name, source }),
@@ -59,18 +62,19 @@ pub fn open(kind: Kind, path: &Path) -> Result<Database, OpenError> {
 
 /// The file's bytes, or its size when that is beyond the limit. Only a regular file is opened: a
 /// pipe would make the caller wait for ever.
-fn read(path: &Path) -> io::Result<Result<Vec<u8>, u64>> {
+fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Result<Vec<u8>, u64>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    if metadata.len() > FILE_BYTES_MAX {
+    if metadata.len() > bytes_max {
         return Ok(Err(metadata.len()));
     }
     let mut bytes = Vec::new();
     // The file may grow while it is read; one byte more than allowed is enough to refuse it.
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(Ok(bytes))
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    let size = bytes.len() as u64;
+    Ok(if size > bytes_max { Err(size) } else { Ok(bytes) })
 }
 
 /// Time of change, length and inode of each file, or `None` where it cannot be had.
