@@ -3,13 +3,17 @@
 //! Every command but pongs is answered once, unless the connection ends; nothing comes before the
 //! answer to `connect`.
 
+use std::collections::BTreeMap;
+
 use bytes::BytesMut;
 use edge::form::Encoding;
 use prost::Message;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::choices::{Choices, listed, seed};
-use super::world::{SECRET, START_MS, Setting, Spoken, World};
+use super::token::sign;
+use super::world::{START_MS, Setting, Spoken, World};
 use super::written;
 
 /// What matters of a reply.
@@ -66,8 +70,8 @@ fn ids(encoding: Encoding, message: &[u8]) -> Vec<u64> {
     let ids: Vec<u64> = match encoding {
         Encoding::Json => message
             .split(|byte| *byte == b'\n')
-            .map_while(|line| serde_json::from_slice::<Value>(line).ok())
-            .map(|command| command["id"].as_u64().unwrap_or(0))
+            .map_while(|line| serde_json::from_slice::<BTreeMap<String, &RawValue>>(line).ok())
+            .map(|command| command.get("id").and_then(|id| id.get().parse().ok()).unwrap_or(0))
             .collect(),
         Encoding::Protobuf => delimited(message).iter().map(|command| command.id.into()).collect(),
     };
@@ -136,14 +140,18 @@ fn replies(written: &[u8], encoding: Encoding) -> Vec<Reply> {
 }
 
 fn json_reply(line: &[u8]) -> Reply {
-    let reply: Value = serde_json::from_slice(line).expect("a line is JSON");
-    let fields = reply.as_object().expect("an object");
-    assert!(fields.values().all(|value| !value.is_null()), "SDKs take null for something: {reply}");
+    let text = std::str::from_utf8(line).expect("text");
+    let fields = written::fields(text);
+    let is_set = fields.values().all(|value| value.get() != "null");
+    assert!(is_set, "SDKs take null for something: {text}");
     Reply {
-        id: fields.get("id").map_or(0, |id| id.as_u64().expect("a number") as u32),
-        error: fields.get("error").map(|error| Refused {
-            code: error["code"].as_u64().expect("a code") as u32,
-            message: error["message"].as_str().expect("a message").to_owned(),
+        id: fields.get("id").map_or(0, |id| id.get().parse().expect("a number")),
+        error: fields.get("error").map(|error| {
+            let error: Value = serde_json::from_str(error.get()).expect("an error");
+            Refused {
+                code: error["code"].as_u64().expect("a code") as u32,
+                message: error["message"].as_str().expect("a message").to_owned(),
+            }
         }),
         push: fields.get("push").map(|_| Anything {}),
         connect: fields.get("connect").map(|_| Anything {}),
@@ -156,28 +164,40 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let joined = json.join(&b'\n');
     let protobuf = protobuf_conversation();
     let protobuf: Vec<&[u8]> = protobuf.iter().map(Vec::as_slice).collect();
-    let flood = |command: fn(u32) -> String| {
-        let commands = (2..1000).map(command);
+    let flood = |count: u32, command: fn(u32) -> String| {
+        let commands = (2..count).map(command);
         let all = ["{\"id\":1,\"connect\":{}}".to_owned()].into_iter().chain(commands);
         all.collect::<Vec<_>>().join("\n").into_bytes()
     };
     let refused = [b"[]".as_slice(), b"{}\n\n", b"\xC3("];
     vec![
-        seed(&[0, 0, 1, 0, 1, 4], &listed(&json)),
-        seed(&[0, 1, 3, 0, 7, 1, 4, 15, 15, 4, 0x97], &listed(&json)),
-        seed(&[0, 0, 2, 3, 6, 0], &joined),
-        seed(&[0, 8, 1, 0, 4, 4, 12, 0x28, 0x1B], &listed(&json)),
+        seed(&[0, 1, 0, 1, 4], &listed(&json)),
+        seed(&[0, 1, 0, 3, 15, 15, 0x10], &listed(&json)),
+        seed(&[0, 1, 5, 6, 0, 1, 7, 5, 1, 4], &listed(&json)),
+        seed(&[0, 1, 0, 5, 4, 12, 0x28, 0x1B, 0x17], &listed(&json)),
+        seed(&[0, 9, 0, 1, 4], &listed(&json)),
+        seed(&[0, 1, 0, 0], &joined),
         seed(&[1, 0, 1, 0, 1, 4], &listed(&protobuf)),
         seed(&[1, 0, 1, 1, 3, 4, 0x2A, 7], &protobuf.concat()),
         seed(&[0, 0, 0, 0], &listed(&refused)),
-        seed(&[0, 0, 0, 0], &flood(|id| format!("{{\"id\":{id},\"rpc\":{{}}}}"))),
+        seed(&[0, 0, 0, 0], &flood(1000, |id| format!("{{\"id\":{id},\"rpc\":{{}}}}"))),
+        // Answers of every length around the one whose frames have a longer header.
         seed(
             &[0, 0, 0, 1, 4],
-            &flood(|id| format!("{{\"id\":{id},\"subscribe\":{{\"channel\":\"live:{id}\"}}}}")),
+            &flood(200, |id| {
+                let data = "x".repeat(id as usize % 50 + 80);
+                format!("{{\"id\":{id},\"rpc\":{{\"data\":\"{data}\"}}}}")
+            }),
+        ),
+        seed(
+            &[0, 0, 0, 1, 4],
+            &flood(1000, |id| {
+                format!("{{\"id\":{id},\"subscribe\":{{\"channel\":\"live:{id}\"}}}}")
+            }),
         ),
         seed(
             &[0, 0, 0, 0],
-            &flood(|id| match id % 2 {
+            &flood(1000, |id| match id % 2 {
                 0 => format!("{{\"id\":{id},\"subscribe\":{{\"channel\":\"live:1\"}}}}"),
                 _ => format!("{{\"id\":{id},\"unsubscribe\":{{\"channel\":\"live:1\"}}}}"),
             }),
@@ -202,6 +222,8 @@ fn conversation() -> Vec<Value> {
         json!({"id": 10, "sub_refresh": {"channel": "$live:8", "token": sign(&channel)}}),
         json!({"id": 11, "unsubscribe": {"channel": "live://1"}}),
         json!({"id": 12, "subscribe": {"channel": "live://1"}}),
+        json!({"id": 13, "unsubscribe": {"channel": "\u{1}"}}),
+        json!({"id": 14, "subscribe": {"channel": "ü"}}),
     ]
 }
 
@@ -222,9 +244,4 @@ fn protobuf_conversation() -> Vec<Vec<u8>> {
         command(7, 9, &channel),
         command(8, 6, &channel),
     ]
-}
-
-fn sign(claims: &Value) -> String {
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).expect("a token")
 }

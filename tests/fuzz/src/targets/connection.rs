@@ -173,13 +173,14 @@ impl<'a> Connection<'a> {
     /// All that anybody can notice of it.
     fn outcome(&self) -> Outcome<'_> {
         let world = self.world();
+        let is_over = matches!(self.stage, Stage::Ended);
         Outcome {
             answer: &self.answer,
             control: &self.control,
             written: world.map_or(&[], |world| &world.written),
             asks: world.map_or(&[], |world| &world.asks),
-            accepted: world.and_then(|world| world.accepted.as_ref()),
-            is_over: matches!(self.stage, Stage::Ended),
+            accepted: world.filter(|_| !is_over).and_then(|world| world.accepted.as_ref()),
+            is_over,
         }
     }
 

@@ -6,10 +6,12 @@
 use bytes::BytesMut;
 use edge::form::Transport;
 use edge::goim::session::MESSAGE_BYTES_MAX;
+use serde_json::json;
 
 use super::choices::{Choices, listed, seed};
 use super::goim_frames::goim;
-use super::world::{Setting, Spoken, World};
+use super::token::sign;
+use super::world::{START_MS, Setting, Spoken, World};
 use super::written;
 
 const OPERATIONS: [i32; 16] = [7, 2, 4, 12, 14, 16, 9, 77, 3, 5, 8, -1, i32::MIN, 7, 12, 4];
@@ -140,6 +142,8 @@ impl Client<'_> {
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let item = |kind: u8, body: &str| [&[kind], body.as_bytes()].concat();
     let login = r#"{"mid":42,"key":"k","room_id":"live://1","accepts":[1000,1001]}"#;
+    let token = sign(&json!({ "sub": "42", "keys": ["k"], "exp": START_MS / 1000 + 60 }));
+    let proved = json!({ "mid": 42, "key": "k", "room_id": "shy://1", "token": token }).to_string();
     let danmaku = r#"{"uid":0,"roomid":1000,"protover":3}"#;
     let goim = [
         item(0, login),
@@ -150,6 +154,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         item(3, ""),
         item(4, "1003, 1004"),
         item(5, "1003"),
+        item(6, "x"),
         item(7, "x"),
     ];
     let goim: Vec<&[u8]> = goim.iter().map(Vec::as_slice).collect();
@@ -164,7 +169,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let danmaku: Vec<&[u8]> = danmaku.iter().map(Vec::as_slice).collect();
     vec![
         seed(&[0, 0, 1, 0, 2, 4, 7], &listed(&goim)),
-        seed(&[1, 0, 2, 7, 0, 3, 4, 0x17, 0x29], &listed(&goim)),
+        seed(&[1, 0, 6, 0, 0, 0, 0, 0, 7, 3, 4, 0x17, 0x29], &listed(&goim)),
+        seed(&[1, 9, 0, 2, 4, 0x4B], &listed(&[&item(0, &proved), &item(1, ""), &item(2, "hi")])),
         seed(&[1, 2, 0, 1, 4], &listed(&danmaku)),
         seed(&[0, 4, 0, 3, 4, 12, 0x29], &listed(&danmaku)),
         seed(&[0, 0, 0, 1, 4], &listed(&flood)),

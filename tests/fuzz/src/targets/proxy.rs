@@ -90,6 +90,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         header(0x21, 0x21, &[&[1; 36][..], padding].concat()),
         header(0x21, 0x31, &[b'/'; 216]),
         header(0x20, 0x00, padding),
+        header(0x20, 0x11, &[9; 12]),
         header(0x20, 0x11, b""),
         b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n".to_vec(),
     ]

@@ -213,6 +213,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         [frame(0x81, "Hello, 你好 🎁".as_bytes()), frame(0x82, &[7; 200])].concat(),
         [frame(0x01, b"\xce"), frame(0x89, b"ping"), frame(0x00, b"\xba"), frame(0x80, b"")]
             .concat(),
+        [frame(0x01, b"\xce"), frame(0x80, b"")].concat(),
         [frame(0x02, b"ab"), frame(0x8A, b"pong"), frame(0x80, b"cd")].concat(),
         [frame(0x88, b"\x03\xe8bye"), frame(0x81, b"late")].concat(),
         frame(0x88, b""),

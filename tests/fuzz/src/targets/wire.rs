@@ -183,6 +183,9 @@ pub(crate) fn datagram_seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> =
         all.iter().map(|one| datagram(7, std::slice::from_ref(one)).to_vec()).collect();
     seeds.push(datagram(300, &all).to_vec());
+    // A number that sums could overflow with.
+    let high = Signal::Marks(vec![Mark { pull: 1, life: 0, high: NUMBER_MAX }]);
+    seeds.push(datagram(7, &[encoded(&high)]).to_vec());
     seeds
 }
 

@@ -1,5 +1,9 @@
 //! What an edge writes, read as its clients do, without any of its code.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
 /// A goim frame: version, operation, sequence, body.
 pub(crate) type GoimFrame = (i16, i32, i32, Vec<u8>);
 
@@ -42,4 +46,10 @@ pub(crate) fn goim(mut bytes: &[u8]) -> Vec<GoimFrame> {
         bytes = rest;
     }
     frames
+}
+
+/// The fields of a JSON object, each as it was written: bodies of clients are in them, whose numbers
+/// need not fit any type.
+pub(crate) fn fields(json: &str) -> BTreeMap<String, Box<RawValue>> {
+    serde_json::from_str(json).expect("an object")
 }
