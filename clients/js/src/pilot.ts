@@ -8,7 +8,7 @@ import { wait, DEFAULT_BACKOFF } from './backoff.js';
 import type { Berth, End, Harbour } from './berth.js';
 import { type GoAway, readGoAway, resolveNext } from './goaway.js';
 import { type List, type Lists, NoList } from './lists.js';
-import { background, OPEN, type Platform } from './platform.js';
+import { background, type Platform } from './platform.js';
 import { discard, type Passage, race } from './race.js';
 import { HELD_MS, Route } from './route.js';
 import { Tally } from './tally.js';
@@ -214,12 +214,14 @@ export class Pilot implements Harbour {
         continue;
       }
       this.#travelState({ name: 'racing', edges: step.edges });
+      const rest = new Set(step.edges);
       const passage = await race(step.edges, {
         protocol: this.#protocol,
         staggerMs: this.#options.staggerMs,
         timeoutMs: this.#options.openTimeoutMs,
         signal,
         onAttempt: (edge, failed, why) => {
+          rest.delete(edge);
           this.tally.handleAttempt(edge.id, failed);
           if (failed) this.#options.onFault(why, edge);
         },
@@ -229,6 +231,7 @@ export class Pilot implements Harbour {
         discard(passage.socket);
         return;
       }
+      this.#route.handleOpened([...rest]);
       this.#park(passage);
       return;
     }
@@ -277,8 +280,9 @@ export class Pilot implements Harbour {
     background(timer);
     socket.onopen = null;
     socket.onerror = () => undefined;
+    // An edge that turns clients away closes right after opening: the socket may be closing by now, and
+    // its event, which says where to go, is still to come.
     socket.onclose = ({ code, reason }) => lost(code, reason);
-    if (socket.readyState !== OPEN) lost(1006, '');
   }
 
   /** The client comes again without having said why it closed: a connection that failed before the answer. */

@@ -54,6 +54,11 @@ export class Route {
     return { kind: 'ask', waitMs: Math.max(waitMs, before), fresh };
   }
 
+  /** One of the edges raced was opened; `rest` are those that had not failed, and come next should it fail. */
+  handleOpened(rest: readonly Edge[]): void {
+    this.#queue.unshift(...rest);
+  }
+
   /** A list came that was asked for. */
   handleList(edges: readonly Edge[], backoff: Backoff): void {
     this.#backoff = backoff;

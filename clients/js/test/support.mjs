@@ -87,6 +87,8 @@ export class FakeEdge {
     });
     if (this.door) client.close(...this.door);
     client.on('message', (data) => {
+      // Protobuf it does not speak.
+      if (client.protocol !== '') return;
       for (const line of String(data).split('\n').filter(Boolean)) this.#answer(client, JSON.parse(line));
     });
   }
@@ -158,6 +160,7 @@ export class FakeSvrlist {
       request.on('end', () => {
         this.contentTypes.push(request.headers['content-type']);
         this.reports.push(JSON.parse(body));
+        this.onReport?.();
         response.writeHead(...this.reported).end();
       });
       return;

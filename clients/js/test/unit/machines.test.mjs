@@ -122,6 +122,13 @@ test('edges that name each other end nowhere', () => {
   assert.deepEqual(steps(made, 1), [[0, 'a', 'b']], 'if there is nothing else');
 });
 
+test('the loser of a race is next should the winner fail after all', () => {
+  const made = route();
+  made.poll();
+  made.handleOpened([b]);
+  assert.deepEqual(steps(made, 2), [[0, 'b', 'c'], [200, 'ask', true]]);
+});
+
 test('a broken connection: the same edge once, alone, then the others', () => {
   const made = route();
   made.poll();
