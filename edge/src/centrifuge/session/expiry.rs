@@ -63,6 +63,7 @@ impl Session {
             Phase::Connecting(_) => self.end(Disconnect::Internal, output),
             Phase::Open if self.pings.awaiting_pong => self.end(Disconnect::NoPong, output),
             Phase::Open => {
+                self.verified = 0;
                 self.reply(Reply::default(), output);
                 let due = context.now + self.setup.config.pong_timeout;
                 self.pings = Pings { due, awaiting_pong: true };
@@ -122,6 +123,7 @@ impl Session {
         if token.is_empty() {
             return Err(Disconnect::BadRequest("refresh brings no token").into());
         }
+        self.count_token()?;
         let token = match self.setup.tokens.connection(token, context.unix_ms) {
             Ok(token) if *token.user == *self.user => token,
             Ok(_) | Err(TokenError::Invalid) => return Err(Disconnect::InvalidToken.into()),
@@ -160,6 +162,7 @@ impl Session {
         if request.token.is_empty() {
             return Err(Refusal::BadRequest.into());
         }
+        self.count_token()?;
         let token = match self.setup.tokens.subscription(&request.token, context.unix_ms) {
             Ok(token) if self.is_ours(&token, &channel) => token,
             Ok(_) | Err(TokenError::Invalid) => return Err(Disconnect::InvalidToken.into()),

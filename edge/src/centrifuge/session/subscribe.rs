@@ -102,7 +102,7 @@ impl Session {
     /// Whether a client may subscribe, and what a token grants with it. In Centrifugo's order: a
     /// token, the users a name lists, the namespace.
     fn permit(
-        &self,
+        &mut self,
         channel: &ChannelName,
         options: &Options,
         token: &str,
@@ -115,6 +115,7 @@ impl Session {
                 Err(Refusal::PermissionDenied.into())
             };
         }
+        self.count_token()?;
         let token = match self.setup.tokens.subscription(token, context.unix_ms) {
             Ok(token) if self.is_ours(&token, channel) => token,
             Ok(_) => return Err(Disconnect::InvalidToken.into()),

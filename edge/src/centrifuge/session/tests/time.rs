@@ -147,3 +147,29 @@ fn a_ttl_is_never_zero() {
     let said = peer.take(&Say(&say(json!({"id": 1, "connect": {"token": token}}))));
     assert!(said[0].contains(r#""expires":true,"ttl":1,"#), "{said:?}");
 }
+
+#[test]
+fn tokens_are_verified_so_often_between_pings() {
+    let config = || Config { channels_max: 2, ..Config::default() };
+    let most = TOKENS_PER_CHANNEL_MAX * 3;
+    let connect = say(json!({"id": 1, "connect": {"token": sign(json!({"sub": "7"}))}}));
+    let subscribe = say(json!({"id": 2, "subscribe": {"channel": "$live:1", "token": "x"}}));
+    let refresh = say(json!({"id": 2, "refresh": {"token": sign(json!({"sub": "7"}))}}));
+    let too_many = ["close 3013 too many requests"];
+    for (said, answer) in [(&subscribe, "permission denied"), (&refresh, "refresh")] {
+        let mut peer = Peer::new(config());
+        peer.take(&Say(&connect));
+        for _ in 0..2 {
+            for _ in 0..most {
+                assert!(peer.take(&Say(said))[0].contains(answer));
+            }
+            assert_eq!(peer.take(&Wait(12_500)), ["{}"]);
+            peer.take(&Say("{}"));
+            peer.take(&Wait(12_500));
+        }
+        for _ in 0..most {
+            peer.take(&Say(said));
+        }
+        assert_eq!(peer.take(&Say(said)), too_many);
+    }
+}
