@@ -1,8 +1,17 @@
-//! Places, for people to read.
+//! Places, for people to read: what is known of an address, what a database was built of, what moved
+//! between two.
+
+mod difference;
+mod report;
+mod table;
 
 use std::net::IpAddr;
 
 use geo_data::Place;
+
+pub use self::difference::{difference, too_much};
+pub use self::report::report;
+pub use self::table::grouped;
 
 /// What is known of an address, a line for each fact with the database it came from.
 pub fn describe(address: IpAddr, place: &Place) -> String {
@@ -16,12 +25,16 @@ pub fn describe(address: IpAddr, place: &Place) -> String {
         format!("{:.2}, {:.2}", position.latitude(), position.longitude())
     });
     let country = place.country.map_or_else(unknown, |country| country.to_string());
+    let mut carrier = place.carrier.to_string();
+    if !place.also.is_empty() {
+        carrier.push_str(&format!(", also {}", place.also));
+    }
     [
         format!("address   {address}"),
         format!("cell      {}", place.cell()),
         format!("country   {country}  (from: {})", found.country),
         format!("region    {region}  (from: {})", found.region),
-        format!("carrier   {}  (from: {})", place.carrier, found.carrier),
+        format!("carrier   {carrier}  (from: {})", found.carrier),
         format!("position  {position}  (from: {})", found.position),
     ]
     .join("\n")

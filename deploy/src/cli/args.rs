@@ -35,7 +35,7 @@ pub(super) enum Command {
     /// Makes certificates: the nodes' authority, nodes, listeners for clients
     #[command(subcommand)]
     Pki(PkiCommand),
-    /// Says what is known of an address
+    /// Says what is known of addresses; builds and compares place databases
     #[command(subcommand)]
     Place(PlaceCommand),
     /// Runs an origin
@@ -234,17 +234,29 @@ pub(super) enum RoleName {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum PlaceCommand {
-    /// Looks an address up; without a database in the one of the demo, which knows 127.0.0.0/8
+    /// Looks addresses up; without a database in the one of the demo, which knows 127.0.0.0/8
     Lookup(LookupArgs),
+    /// Builds a database out of lists by carrier and region, other databases and overrides
+    Build(BuildArgs),
+    /// Says which share of all addresses moved between two databases, and from where to where
+    Diff(DiffArgs),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct LookupArgs {
-    /// IPv4 or IPv6 address
-    pub(super) address: IpAddr,
-    /// Our own (region, carrier) database, MMDB
-    #[arg(long, value_name = "FILE")]
-    pub(super) own: Option<PathBuf>,
+    /// IPv4 or IPv6 addresses
+    #[arg(required = true, value_name = "ADDRESS")]
+    pub(super) addresses: Vec<IpAddr>,
+    /// Our own (country, region, city, carrier) database, MMDB
+    #[arg(long, alias = "own", value_name = "FILE")]
+    pub(super) database: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) others: OtherDatabases,
+}
+
+/// Databases of others.
+#[derive(Args, Debug)]
+pub(super) struct OtherDatabases {
     /// GeoIP2 or GeoLite2 City database, MMDB
     #[arg(long, value_name = "FILE")]
     pub(super) city: Option<PathBuf>,
@@ -256,11 +268,54 @@ pub(super) struct LookupArgs {
     pub(super) asn: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct BuildArgs {
+    /// Folder of lists by carrier: NAME.txt, and NAME6.txt for IPv6, one network on each line
+    #[arg(long, value_name = "DIR")]
+    pub(super) carriers: Vec<PathBuf>,
+    /// Folder of lists by region: CODE.txt, one network on each line, and names.csv
+    #[arg(long, value_name = "DIR")]
+    pub(super) regions: Vec<PathBuf>,
+    /// File of such a folder that is no list, without its .txt
+    #[arg(long, value_name = "NAME")]
+    pub(super) skip: Vec<String>,
+    #[command(flatten)]
+    pub(super) others: OtherDatabases,
+    /// Table of what you know better: CSV with the columns network, country, region, city, carrier
+    #[arg(long, value_name = "FILE")]
+    pub(super) overrides: Vec<PathBuf>,
+    /// The database to write, or to replace; without it there is only the report
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DiffArgs {
+    /// The database there was
+    pub(super) before: PathBuf,
+    /// The database there is to be
+    pub(super) after: PathBuf,
+    /// How many moves to list, the largest first
+    #[arg(long, value_name = "MOVES", default_value_t = 10)]
+    pub(super) moves: usize,
+    /// Fails if more of the IPv4 or IPv6 addresses that either knows have moved
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(super) moved_max: Option<f64>,
+}
+
 /// A setting of a line; the relay knows which there are.
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("must be KEY=VALUE, such as loss=0.05 or up.preset=blackhole".to_owned()),
+    }
+}
+
+/// A share.
+fn percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches(['%', ' ']).parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("must be a number from 0 to 100".to_owned()),
     }
 }
 

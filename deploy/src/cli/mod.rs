@@ -11,22 +11,24 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use clap::Args;
-use geo_data::io::Paths;
+use geo_data::io::{GatherError, Paths, Sources};
 use shared::config::cli::{self as services, EXIT_CONFIGURATION};
 use shared::io::shutdown::{Shutdown, Termination, with_signals};
 use shared::io::tls::{NodeName, Role};
 
 use self::args::{
-    ClassName, Cli, Command, LineArgs, LineCommand, LookupArgs, PkiCommand, PlaceCommand, PushArgs,
-    RoleName, ServiceArgs, TailArgs, UpArgs,
+    BuildArgs, ClassName, Cli, Command, DiffArgs, LineArgs, LineCommand, LookupArgs,
+    OtherDatabases, PkiCommand, PlaceCommand, PushArgs, RoleName, ServiceArgs, TailArgs, UpArgs,
 };
 use crate::io::output::{complain, note, say};
 use crate::io::pki::Folder;
+use crate::io::places::BuildError;
 use crate::io::stdin::end_with_stdin;
 use crate::io::up::{Data, UpError, up};
 use crate::io::{lines, load, places, push, relay, tail};
 use crate::load::LoadArgs;
 use crate::network::Ports;
+use crate::place::{difference, too_much};
 use crate::reference::reference;
 use crate::relay::Order;
 use crate::tail::Start;
@@ -41,6 +43,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::LoadChild => done(load::child()),
         Command::Pki(command) => run_pki(command),
         Command::Place(PlaceCommand::Lookup(args)) => run_lookup(args),
+        Command::Place(PlaceCommand::Build(args)) => run_build(args),
+        Command::Place(PlaceCommand::Diff(args)) => run_diff(&args),
         Command::Origin(args) => run_service(&args, origin::launch),
         Command::Edge(args) => run_service(&args, edge::launch),
         Command::Svrlist(args) => run_service(&args, svrlist::launch),
@@ -187,9 +191,36 @@ fn show(folder: &Folder) -> ExitCode {
 }
 
 fn run_lookup(args: LookupArgs) -> ExitCode {
-    let LookupArgs { address, own, city, isp, asn } = args;
-    match places::lookup(address, &Paths { own, city, isp, asn }) {
+    let LookupArgs { addresses, database: own, others: OtherDatabases { city, isp, asn } } = args;
+    match places::lookup(&addresses, &Paths { own, city, isp, asn }) {
         Ok(text) => answered(&text),
+        Err(error) => failed(&error),
+    }
+}
+
+fn run_build(args: BuildArgs) -> ExitCode {
+    let BuildArgs { carriers, regions, skip, others, overrides, output } = args;
+    let OtherDatabases { city, isp, asn } = others;
+    let sources = Sources { carriers, regions, skip, city, isp, asn, overrides };
+    match places::build(&sources, output.as_deref()) {
+        Ok(text) => answered(&text),
+        Err(BuildError::Gather(error @ GatherError::Nothing)) => misused(&error),
+        Err(error) => failed(&error),
+    }
+}
+
+fn run_diff(args: &DiffArgs) -> ExitCode {
+    match places::diff(&args.before, &args.after) {
+        Ok(diff) => {
+            let said = answered(&difference(&diff, args.moves));
+            match args.moved_max.and_then(|percent| too_much(&diff, percent)) {
+                Some(why) => {
+                    note(&why);
+                    ExitCode::FAILURE
+                }
+                None => said,
+            }
+        }
         Err(error) => failed(&error),
     }
 }
@@ -280,6 +311,9 @@ mod tests {
             &["pki", "node", "queen", "a"],
             &["pki", "client"],
             &["place", "lookup", "somewhere"],
+            &["place", "lookup"],
+            &["place", "diff", "one.mmdb"],
+            &["place", "diff", "one.mmdb", "two.mmdb", "--moved-max", "101"],
             &["line", "break"],
             &["line", "set", "bj-telecom"],
             &["line", "set", "bj-telecom", "loss"],
@@ -288,6 +322,8 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(run(["linecast", "sing"].map(OsString::from)), ExitCode::from(64));
+        let nothing = ["linecast", "place", "build"].map(OsString::from);
+        assert_eq!(run(nothing), ExitCode::from(64));
         let low = ["linecast", "up", "--base-port", "80"].map(OsString::from);
         assert_eq!(run(low), ExitCode::from(64));
     }
