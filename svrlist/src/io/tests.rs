@@ -1,7 +1,7 @@
 //! A whole svrlist on sockets of its own: an edge reports, a client asks.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
@@ -224,6 +224,121 @@ async fn replaced_places_count_without_a_restart() {
     };
     std::fs::write(&path, geo_data::write::database(&[entry], SystemTime::now()).unwrap()).unwrap();
     until(http, "/svrlist", |answer| answer["cell"]["carrier"] == "mobile").await;
+    shutdown.trigger();
+    serving.join_next().await.unwrap().unwrap().unwrap();
+}
+
+/// A database in which everybody is a client of one carrier.
+fn places_of(carrier: geo_data::Carrier) -> Vec<u8> {
+    let entry = geo_data::write::Entry {
+        network: "127.0.0.0/8".parse().unwrap(),
+        region: geo_data::Region::parse("440100").unwrap(),
+        city_abroad: None,
+        carrier,
+    };
+    geo_data::write::database(&[entry], SystemTime::UNIX_EPOCH).unwrap()
+}
+
+/// How often databases were looked at anew, by outcome.
+fn reloads(metrics: &str, outcome: &str) -> u64 {
+    let name = format!("place_reloads_total{{outcome=\"{outcome}\"}} ");
+    let count = metrics.lines().find_map(|line| line.split_once(&name)?.1.parse().ok());
+    count.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn no_request_is_lost_while_places_change() {
+    let pki = Pki::new();
+    let mut config = pki.config();
+    config.places_poll = Duration::from_millis(5);
+    let path = config.places.own.clone().unwrap();
+    let svrlist = Svrlist::open(config).await.unwrap();
+    let Addresses { listen: http, admin, line } = svrlist.addresses().unwrap();
+    let shutdown = Shutdown::new();
+    let mut serving = JoinSet::new();
+    serving.spawn(svrlist.serve(shutdown.clone()));
+    let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
+    edge.report(fixture::report("bj-1", "110000", "telecom")).await;
+    until(http, "/svrlist", |answer| answer["servers"].is_array()).await;
+
+    let swapped = Shutdown::new();
+    let mut clients = JoinSet::new();
+    for _ in 0..4 {
+        let swapped = swapped.clone();
+        clients.spawn(async move {
+            let mut answers = 0;
+            while !swapped.is_triggered() {
+                let (status, answer) = get(http, "/svrlist").await;
+                let carrier = answer["cell"]["carrier"].as_str().unwrap_or_default().to_owned();
+                assert!(status == 200 && ["telecom", "mobile"].contains(&&*carrier), "{answer}");
+                answers += 1;
+            }
+            answers
+        });
+    }
+    for (number, carrier) in ["mobile", "telecom"].into_iter().cycle().take(20).enumerate() {
+        // Half of them as an operator should, half while the watch may read what is half written.
+        let bytes = places_of(geo_data::Carrier::parse(carrier).unwrap());
+        if number % 2 == 0 {
+            let new = pki.write("places.mmdb.new", bytes);
+            std::fs::rename(new, &path).unwrap();
+        } else {
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+            tokio::time::sleep(Duration::from_millis(7)).await;
+            std::fs::write(&path, bytes).unwrap();
+        }
+        until(http, "/svrlist", |answer| answer["cell"]["carrier"] == carrier).await;
+    }
+    swapped.trigger();
+    while let Some(answers) = clients.join_next().await {
+        assert!(answers.unwrap() > 0);
+    }
+    until_text(admin, "/metrics", |metrics| reloads(metrics, "taken") >= 20).await;
+    shutdown.trigger();
+    serving.join_next().await.unwrap().unwrap().unwrap();
+}
+
+/// MaxMind's broken databases lie beside the workspace; without them the test says so and passes.
+#[tokio::test]
+async fn broken_places_are_refused_and_clients_are_answered() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let (good, bad) = (data.join("mmdb/GeoLite2-City-Test.mmdb"), data.join("mmdb-bad"));
+    if !good.is_file() || !bad.is_dir() {
+        println!("skipped: no databases in {}", data.display());
+        return;
+    }
+    let pki = Pki::new();
+    let mut config = pki.config();
+    config.places_poll = Duration::from_millis(5);
+    let path = pki.write("city.mmdb", std::fs::read(&good).unwrap());
+    config.places.city = Some(path.clone());
+    let svrlist = Svrlist::open(config).await.unwrap();
+    let Addresses { listen: http, admin, line } = svrlist.addresses().unwrap();
+    let shutdown = Shutdown::new();
+    let mut serving = JoinSet::new();
+    serving.spawn(svrlist.serve(shutdown.clone()));
+    let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
+    edge.report(fixture::report("bj-1", "110000", "telecom")).await;
+    until(http, "/svrlist", |answer| answer["servers"].is_array()).await;
+
+    let files = std::fs::read_dir(bad).unwrap();
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 20);
+    for (before, file) in (0..).zip(&files) {
+        let new = pki.write("city.mmdb.new", std::fs::read(file).unwrap());
+        std::fs::rename(new, &path).unwrap();
+        let looked = |metrics: &str| reloads(metrics, "taken") + reloads(metrics, "refused");
+        until_text(admin, "/metrics", |metrics| looked(metrics) > before).await;
+        let (status, answer) = get(http, "/svrlist").await;
+        assert_eq!((status, &answer["cell"]["carrier"]), (200, &"telecom".into()), "{file:?}");
+    }
+    let (_, metrics) = get_text(admin, "/metrics").await;
+    assert!(reloads(&metrics, "refused") > 15, "{metrics}");
+    let taken = reloads(&metrics, "taken");
+    std::fs::copy(&good, pki.folder.join("city.mmdb.new")).unwrap();
+    std::fs::rename(pki.folder.join("city.mmdb.new"), &path).unwrap();
+    until_text(admin, "/metrics", |metrics| reloads(metrics, "taken") > taken).await;
     shutdown.trigger();
     serving.join_next().await.unwrap().unwrap().unwrap();
 }
