@@ -12,12 +12,14 @@
 
 pub mod answer;
 pub mod ask;
+pub mod budget;
 pub mod config;
 pub mod edge;
 #[cfg(test)]
 mod fixture;
 pub mod goim;
 pub mod io;
+pub mod learning;
 pub mod line;
 pub mod metrics;
 pub mod overview;

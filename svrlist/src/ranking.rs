@@ -2,32 +2,47 @@
 //!
 //! The whole policy, in the order in which it decides:
 //!
-//! 1. [`Standing`]: edges that are full, cut off from their upstream, draining or weightless come
-//!    after all others, and only as far as those are too few or of one carrier. (Silent edges are
-//!    not in the list at all, see [`crate::registry`].)
-//! 2. `Band`: edges are compared by [`Cost`], the drop rate to be expected in percentage points:
-//!    another carrier, then distance, then load. Costs within one band of `BAND_PP` are equal.
-//! 3. `Draw`: among equals, weighted rendezvous hashing of the user: each user has an order of its
-//!    own that does not change while the edges stay, and each edge gets clients by its weight.
-//! 4. [`choose`](Ranking::choose): three to five servers, over two carriers wherever there is a
-//!    choice, and over two sites where that names no edge of lesser standing.
+//! 1. [`Standing`]: edges that are full, cut by those who use them, cut off from their upstream, draining
+//!    or weightless come after all others, and only as far as those are too few or of one carrier.
+//!    (Silent edges are not in the list at all, see [`crate::registry`].)
+//! 2. The operator's [`Policy`]: what is preferred for the client's network, then the user's zone.
+//! 3. [`Terms`]: the drop rate to be expected in percentage points, as it was learnt (before that: another
+//!    carrier, then distance), then load, bandwidth's price, the edge's own lines.
+//! 4. [`Fill`]: near-best edges share a cell's clients by the room they have, each takes no more
+//!    than it can within a tick, and the rest spills over to where there is room. What comes out is a
+//!    share for every edge, by which users are drawn.
+//! 5. `Draw`: weighted rendezvous hashing of the user by these shares: each user has an order of its own
+//!    that changes no more than the shares do.
+//! 6. [`choose`](Ranking::choose): three to five servers, over two carriers wherever there is a choice, and
+//!    over two sites where that names no edge of lesser standing. Once in a while the second or
+//!    third is an edge of which little is known; never the first.
 //!
-//! Every edge is placed on an absolute scale, whatever the others are. So the order does not depend
-//! on the order of the input, and an edge that goes moves only the users that were on it.
-//!
-//! Load moves users gradually: each user feels an edge's load penalty times a factor from 0 to 2
-//! that is fixed for (user, edge), so that an edge which fills up first loses the users who feel it
-//! most, rather than all of them at the same moment.
+//! Invariant: the order depends on the values alone, never on the order of the input, and each step
+//! can say why ([`Explain`]).
 
 use std::cmp::{Ordering, Reverse};
-use std::fmt;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use geo_data::{Carrier, Position};
+use geo_data::{Carrier, Cell, Position};
 use shared::wire::control;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::edge::Edge;
+use crate::learning::View;
+
+mod fill;
+mod policy;
+mod score;
+mod why;
+
+pub use self::fill::{Fill, NEAR_PP, Quota, ROOM_SHARE};
+pub use self::policy::{Drained, Override, Policy, PolicyError};
+pub use self::score::{Cost, Terms, prior};
+pub use self::why::{Explain, Placed, Why};
+
+use self::fill::Offer;
 
 /// For whom edges are ranked: what the clients of one cell have in common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,19 +53,77 @@ pub struct Vantage {
     pub position: Option<Position>,
 }
 
-/// Edges with their cost for one vantage; what is left to do depends on the user.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ranking {
-    entries: Vec<Entry>,
+/// Everything else that a ranking depends on; cheap to clone. The default knows and wants nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// What was learnt.
+    pub view: View,
+    /// What the operator wants.
+    pub policy: Arc<Policy>,
+    /// What a session costs at each site, in percentage points.
+    pub prices: Arc<Prices>,
+    /// What edges take.
+    pub fill: Arc<Fill>,
+    /// Counts minutes or the like: whoever explores changes with it.
+    pub turn: u64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// Prices by site.
+pub type Prices = BTreeMap<Arc<str>, f64>;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asker<'a> {
+    /// What its place among equals hangs on.
+    pub user: &'a [u8],
+    /// Its address, for the operator's rules.
+    pub address: Option<IpAddr>,
+}
+
+/// A cell, and how many sessions its clients will start within the next tick.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Demand {
+    /// The cell.
+    pub cell: Cell,
+    /// Its carrier and place.
+    pub vantage: Vantage,
+    /// Sessions, in the whole network: what other svrlists are asked counts.
+    pub sessions: f64,
+}
+
+/// What [`plan`] answers.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// For [`Conditions::fill`], until the next tick.
+    pub fill: Arc<Fill>,
+    /// The rankings of the cells that were asked about, in their order.
+    pub rankings: Vec<Ranking>,
+}
+
+/// Edges with their score for one cell; what is left to do depends on the user.
+#[derive(Clone, Debug)]
+pub struct Ranking {
+    /// In the order of [`Entry::order`].
+    entries: Vec<Entry>,
+    policy: Arc<Policy>,
+    turn: u64,
+}
+
+#[derive(Clone, Debug)]
 struct Entry {
     edge: Arc<Edge>,
     /// The name, hashed once.
     hash: u64,
     standing: Standing,
     cost: Cost,
+    terms: Terms,
+    score: f64,
+    weight: f64,
+    reports: f64,
+    event: bool,
+    /// Set once the best is known.
+    near: bool,
+    share: f64,
 }
 
 /// One server of an answer.
@@ -60,36 +133,320 @@ pub struct Choice<'a> {
     pub edge: &'a Arc<Edge>,
     /// Why it stands where it does.
     pub why: Why,
+    /// The same with all terms.
+    pub explain: Explain,
+}
+
+/// Ranks edges for all cells at once, so that no edge is told to more clients than it can take in a tick.
+/// `conditions.fill` is not read.
+pub fn plan(
+    conditions: &Conditions,
+    edges: &[Arc<Edge>],
+    quotas: &[Quota],
+    demands: &[Demand],
+) -> Plan {
+    let priced = |demand: &Demand| Entry::all(demand.vantage, demand.cell, edges, conditions);
+    let all: Vec<Vec<Entry>> = demands.iter().map(priced).collect();
+    let pairs = all.iter().zip(demands);
+    let offers: Vec<Offer<'_>> =
+        pairs.map(|(entries, demand)| Offer { entries, sessions: demand.sessions }).collect();
+    let fill = Arc::new(Fill::new(quotas, &offers));
+    let rankings = all.into_iter().map(|entries| Ranking::filled(entries, &fill, conditions));
+    Plan { rankings: rankings.collect(), fill }
 }
 
 impl Ranking {
-    /// Prices every edge for a vantage.
+    /// Ranks edges for a vantage by place, carrier and load alone.
     pub fn new<'a>(vantage: Vantage, edges: impl IntoIterator<Item = &'a Arc<Edge>>) -> Self {
-        let entries = edges.into_iter().map(|edge| Entry {
-            edge: Arc::clone(edge),
-            hash: xxh3_64_with_seed(edge.name.as_bytes(), 0),
-            standing: Standing::of(edge),
-            cost: Cost::of(vantage, edge),
-        });
-        Self { entries: entries.collect() }
+        let cell = Cell { carrier: vantage.carrier, ..Cell::default() };
+        Self::of(vantage, cell, edges, &Conditions::default())
+    }
+
+    /// Ranks edges for a cell.
+    pub fn of<'a>(
+        vantage: Vantage,
+        cell: Cell,
+        edges: impl IntoIterator<Item = &'a Arc<Edge>>,
+        conditions: &Conditions,
+    ) -> Self {
+        let entries = Entry::all(vantage, cell, edges, conditions);
+        Self::filled(entries, &conditions.fill, conditions)
+    }
+
+    fn filled(mut entries: Vec<Entry>, fill: &Fill, conditions: &Conditions) -> Self {
+        let best = entries.first().map_or(0.0, |entry| entry.score);
+        let shares = fill::shares(&entries, fill);
+        for (entry, share) in entries.iter_mut().zip(shares) {
+            let behind = entry.score - best - entry.terms.doubt;
+            entry.near = entry.standing == Standing::Open && fill::nearness(behind) > 0.0;
+            entry.share = share;
+        }
+        Self { entries, policy: Arc::clone(&conditions.policy), turn: conditions.turn }
+    }
+
+    /// The share of the cell's new clients that each edge is told first to, for those that any are.
+    pub fn shares(&self) -> impl Iterator<Item = (&Arc<Edge>, f64)> {
+        let told = self.entries.iter().filter(|entry| entry.share > 0.0);
+        told.map(|entry| (&entry.edge, entry.share))
+    }
+
+    /// The edges that somebody should try, of which little is known: no worse than the best by more
+    /// than [`EXPLORE_PP`] if all goes well, and without an incident.
+    pub fn unknown(&self) -> impl Iterator<Item = &Arc<Edge>> {
+        self.unexplored().map(|entry| &entry.edge)
+    }
+
+    fn unexplored(&self) -> impl Iterator<Item = &Entry> {
+        let best = self.entries.first().map_or(0.0, |entry| entry.score);
+        let open = self.entries.iter().take_while(|entry| entry.standing == Standing::Open);
+        let fits = move |entry: &&Entry| {
+            let behind = entry.score - entry.terms.doubt - best;
+            entry.share < SHARE_KNOWN
+                && !entry.event
+                && behind < EXPLORE_PP
+                && entry.reports < REPORTS_KNOWN
+        };
+        open.filter(fits).take(EXPLORED_MAX)
     }
 
     /// The servers for one user among the edges that `admits` lets pass, best first: at most
     /// [`SERVERS_MAX`], at least [`SERVERS_MIN`] where there are so many.
     pub fn choose(&self, user: &[u8], admits: impl Fn(&Edge) -> bool) -> Vec<Choice<'_>> {
-        let user = xxh3_64_with_seed(user, USER_SEED);
-        let admitted = self.entries.iter().filter(|entry| admits(&entry.edge));
-        let mut placed: Vec<(Place<'_>, &Entry)> =
-            admitted.map(|entry| (Place::of(entry, user), entry)).collect();
-        spread(&mut placed);
-        placed
-            .iter()
-            .map(|(_, entry)| Choice {
-                edge: &entry.edge,
-                why: Why { cost: entry.cost, standing: entry.standing, load: entry.edge.load },
-            })
-            .collect()
+        self.choose_for(&Asker { user, address: None }, admits)
     }
+
+    /// The same for somebody whose address is known.
+    pub fn choose_for(&self, asker: &Asker<'_>, admits: impl Fn(&Edge) -> bool) -> Vec<Choice<'_>> {
+        let user = xxh3_64_with_seed(asker.user, USER_SEED);
+        let rule = self.policy.rule(asker.address);
+        let forbidden = |name: &str| rule.is_some_and(|rule| rule.forbid.contains(name));
+        let zoned = !self.policy.zone_shares.is_empty();
+        let zone = self.policy.zone(unit(user >> 32));
+        let mut placed: Vec<Candidate<'_>> = Vec::with_capacity(4 * SERVERS_MAX);
+        let mut enough = Enough::default();
+        for entry in &self.entries {
+            // Entries are in order: behind those with shares, a few are as good as all of them.
+            if entry.share == 0.0 && !zoned && rule.is_none() && enough.is_reached(entry.standing) {
+                break;
+            }
+            if forbidden(&entry.edge.name) || !admits(&entry.edge) {
+                continue;
+            }
+            let group = if rule.is_some_and(|rule| rule.prefer.contains(&*entry.edge.name)) {
+                Group::Preferred
+            } else if !zoned || self.policy.suits(&entry.edge, zone) {
+                Group::Own
+            } else {
+                Group::Other
+            };
+            enough.count(entry);
+            placed.push(Candidate::of(entry, group, user));
+        }
+        share_among_near(&mut placed, user);
+        spread(&mut placed);
+        self.explore(&mut placed, user, &admits);
+        let best = self.entries.first().map_or(0.0, |entry| entry.score);
+        placed.into_iter().map(|candidate| candidate.choice(best)).collect()
+    }
+
+    /// Puts an edge of which little is known in the place of the second or third server, for few.
+    fn explore<'a>(
+        &'a self,
+        placed: &mut [Candidate<'a>],
+        user: u64,
+        admits: &impl Fn(&Edge) -> bool,
+    ) {
+        let dice = xxh3_64_with_seed(&user.to_le_bytes(), EXPLORE_SEED ^ self.turn);
+        if unit(dice >> 32) >= EXPLORE_SHARE || placed.len() <= SERVERS_MIN {
+            return;
+        }
+        let own = placed[0].place;
+        let fits = |entry: &&Entry| {
+            let there = placed.iter().any(|candidate| candidate.entry.edge.name == entry.edge.name);
+            !there && admits(&entry.edge) && own.standing == entry.standing
+        };
+        let unknown: Vec<&Entry> = self.unexplored().filter(fits).collect();
+        if unknown.is_empty() || own.group != Group::Own || !self.policy.zone_shares.is_empty() {
+            return;
+        }
+        let entry = unknown[(dice & 0xffff) as usize % unknown.len()];
+        let at = 1 + (dice >> 16 & 1) as usize;
+        let replaced = placed[at];
+        let two = [varied(placed, carrier), varied(placed, site)];
+        placed[at] = Candidate { entry, why: Some(Placed::Exploration), ..replaced };
+        if [varied(placed, carrier), varied(placed, site)] != two {
+            placed[at] = replaced;
+        }
+    }
+}
+
+impl Entry {
+    /// Every edge that may be told to the cell, the best first.
+    fn all<'a>(
+        vantage: Vantage,
+        cell: Cell,
+        edges: impl IntoIterator<Item = &'a Arc<Edge>>,
+        conditions: &Conditions,
+    ) -> Vec<Self> {
+        let row = conditions.view.row(cell);
+        let Conditions { policy, prices, .. } = conditions;
+        let entry = |edge: &Arc<Edge>| {
+            let estimate = row.estimate(edge, vantage.position);
+            let price = prices.get(&edge.site).copied().unwrap_or(0.0);
+            let terms = Terms::of(edge, &estimate, price);
+            let weight = policy.weight(edge);
+            Self {
+                edge: Arc::clone(edge),
+                hash: xxh3_64_with_seed(edge.name.as_bytes(), 0),
+                standing: Standing::of(edge, weight, estimate.cut),
+                cost: prior(vantage.carrier, vantage.position, edge),
+                terms,
+                score: terms.score(),
+                weight,
+                reports: estimate.reports,
+                event: estimate.event,
+                near: false,
+                share: 0.0,
+            }
+        };
+        let mut entries: Vec<Self> = edges.into_iter().map(entry).collect();
+        entries.sort_unstable_by(Self::order);
+        if entries.len() > ENTRIES_MAX {
+            Self::thin(&mut entries, policy);
+        }
+        entries
+    }
+
+    /// Of thousands, keeps the best, and some of each carrier and zone.
+    fn thin(entries: &mut Vec<Self>, policy: &Policy) {
+        let named =
+            |edge: &Edge| policy.overrides.iter().any(|rule| rule.prefer.contains(&*edge.name));
+        let mut of_carrier: BTreeMap<Carrier, usize> = BTreeMap::new();
+        let mut of_zone: BTreeMap<String, usize> = BTreeMap::new();
+        let mut kept = 0;
+        entries.retain(|entry| {
+            let carrier = of_carrier.entry(entry.edge.carrier).or_default();
+            let mut keeps = kept < ENTRIES_MAX || *carrier < SERVERS_MAX || named(&entry.edge);
+            *carrier += 1;
+            if !policy.zone_shares.is_empty() {
+                let zone = of_zone.entry(entry.edge.zone.clone()).or_default();
+                keeps |= *zone < ENTRIES_MAX / 8;
+                *zone += 1;
+            }
+            kept += usize::from(keeps);
+            keeps
+        });
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let by_score = self.score.total_cmp(&other.score);
+        let by_name = || self.edge.name.cmp(&other.edge.name);
+        self.standing.cmp(&other.standing).then(by_score).then_with(by_name)
+    }
+}
+
+/// Whether those seen suffice for any answer, given that the rest is worse.
+#[derive(Default)]
+struct Enough {
+    unshared: usize,
+    first: Option<Standing>,
+    of: Option<(Carrier, Arc<str>)>,
+    two_carriers: bool,
+    two_sites: bool,
+}
+
+impl Enough {
+    fn count(&mut self, entry: &Entry) {
+        self.first.get_or_insert(entry.standing);
+        self.unshared += usize::from(entry.share == 0.0);
+        match &self.of {
+            None => self.of = Some((entry.edge.carrier, Arc::clone(&entry.edge.site))),
+            Some((carrier, site)) => {
+                self.two_carriers |= *carrier != entry.edge.carrier;
+                self.two_sites |= *site != entry.edge.site;
+            }
+        }
+    }
+
+    fn is_reached(&self, standing: Standing) -> bool {
+        // Of the next standing there is need only where the first has too few.
+        let plenty = self.unshared >= 2 * SERVERS_MAX;
+        plenty && self.two_carriers && (self.two_sites || self.first != Some(standing))
+    }
+}
+
+/// An entry in the order of one user.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    place: Place<'a>,
+    entry: &'a Entry,
+    /// What brought it here, other than its place.
+    why: Option<Placed>,
+}
+
+impl<'a> Candidate<'a> {
+    fn of(entry: &'a Entry, group: Group, user: u64) -> Self {
+        let tier = if entry.share > 0.0 {
+            Tier::Drawn(draw(entry, user, entry.share))
+        } else {
+            Tier::Scored(entry.score)
+        };
+        let name = Reverse(&*entry.edge.name);
+        let place = Place { standing: entry.standing, group, tier, name };
+        Self { place, entry, why: None }
+    }
+
+    fn choice(&self, best: f64) -> Choice<'a> {
+        let Entry { edge, cost, standing, .. } = self.entry;
+        Choice {
+            edge,
+            why: Why { cost: *cost, standing: *standing, load: edge.load },
+            explain: Explain::of(self.entry, best, self.placed()),
+        }
+    }
+
+    fn placed(&self) -> Placed {
+        if let Some(why) = self.why {
+            return why;
+        }
+        match (self.place.standing, self.place.group, self.place.tier) {
+            (Standing::Open, Group::Preferred, _) => Placed::Preferred,
+            (Standing::Open, Group::Other, _) => Placed::OtherZone,
+            (Standing::Open, Group::Own, Tier::Drawn(_)) if self.entry.near => Placed::NearBest,
+            (Standing::Open, Group::Own, Tier::Drawn(_)) => Placed::Spill,
+            (Standing::Open, Group::Own, Tier::Scored(_)) => Placed::Next,
+            _ => Placed::LastResort,
+        }
+    }
+}
+
+/// Where the shares say nothing of those who are left (another zone, a kind of client that few edges serve),
+/// the near-best of them share the users all the same.
+fn share_among_near(placed: &mut [Candidate<'_>], user: u64) {
+    let first =
+        placed.iter().map(|candidate| (candidate.place.standing, candidate.place.group)).min();
+    let Some(first) = first else { return };
+    let of_first = |c: &&mut Candidate<'_>| (c.place.standing, c.place.group) == first;
+    let drawn = placed.iter_mut().filter(of_first).any(|c| matches!(c.place.tier, Tier::Drawn(_)));
+    if drawn {
+        return;
+    }
+    let scores = placed.iter_mut().filter(of_first).map(|c| c.entry.score);
+    let best = scores.fold(f64::INFINITY, f64::min);
+    for candidate in placed.iter_mut().filter(of_first) {
+        let near = fill::nearness(candidate.entry.score - best);
+        if near > 0.0 {
+            let weight = if candidate.entry.weight > 0.0 { candidate.entry.weight } else { 1.0 };
+            candidate.place.tier = Tier::Drawn(draw(candidate.entry, user, near * weight));
+        }
+    }
+}
+
+/// Weighted rendezvous hashing: -ln(u) / w of a uniform u is exponentially distributed with rate w,
+/// and the smallest of such values falls to each edge in proportion to its weight.
+fn draw(entry: &Entry, user: u64, weight: f64) -> f64 {
+    let bits = xxh3_64_with_seed(&user.to_le_bytes(), entry.hash);
+    -unit(bits >> 32).ln() / weight
 }
 
 /// Where the clients of an edge may go instead: the listeners of other edges that take new clients,
@@ -101,8 +458,9 @@ pub fn elsewhere<'a>(
     let others = edges.into_iter().filter(|edge| edge.name != of.name);
     let vantage = Vantage { carrier: of.carrier, position: of.position };
     let ranking = Ranking::new(vantage, others);
-    let open = ranking.choose(of.name.as_bytes(), |edge| Standing::of(edge) == Standing::Open);
-    let endpoints = open.iter().flat_map(|choice| &choice.edge.endpoints);
+    let choices = ranking.choose(of.name.as_bytes(), |_| true);
+    let open = choices.iter().filter(|choice| choice.why.standing == Standing::Open);
+    let endpoints = open.flat_map(|choice| &choice.edge.endpoints);
     let told = endpoints.map(|endpoint| control::Endpoint {
         protocol: endpoint.transport.name().into(),
         host: endpoint.host.clone(),
@@ -113,8 +471,8 @@ pub fn elsewhere<'a>(
 
 /// Shortens the edges to an answer, sorted: the best, as few as possible of lesser standing, and
 /// towards the end those that add a second carrier and a second site if the best have but one.
-fn spread<'a>(placed: &mut Vec<(Place<'a>, &'a Entry)>) {
-    let by_place = |(a, _): &(Place<'a>, &Entry), (b, _): &(Place<'a>, &Entry)| a.cmp(b);
+fn spread(placed: &mut Vec<Candidate<'_>>) {
+    let by_place = |a: &Candidate<'_>, b: &Candidate<'_>| a.place.cmp(&b.place);
     let mut rest = Vec::new();
     if placed.len() > SERVERS_MAX {
         // Only the best are wanted in order, of hundreds.
@@ -122,18 +480,21 @@ fn spread<'a>(placed: &mut Vec<(Place<'a>, &'a Entry)>) {
         rest = placed.split_off(SERVERS_MAX);
     }
     placed.sort_by(by_place);
-    let Some((best, _)) = placed.first() else { return };
-    let of_the_best = placed.partition_point(|(place, _)| place.standing == best.standing);
+    let Some(best) = placed.first() else { return };
+    let standing = best.place.standing;
+    let of_the_best = placed.partition_point(|candidate| candidate.place.standing == standing);
     rest.extend(placed.drain(of_the_best.max(SERVERS_MIN).min(placed.len())..));
     // Neither may cost the variety of the other kind that is there.
     let two_sites = varied(placed, site);
-    bring_in(placed, &rest, carrier, |chosen| !two_sites || varied(chosen, site));
+    let other = Placed::OtherCarrier;
+    bring_in(placed, &rest, carrier, other, |chosen| !two_sites || varied(chosen, site));
     placed.sort_by(by_place);
     // A site of its own is no reason to name an edge of lesser standing than there are already.
-    let worst = placed.last().map(|(place, _)| place.standing);
-    rest.retain(|(place, _)| Some(place.standing) <= worst);
+    let worst = placed.last().map(|candidate| candidate.place.standing);
+    rest.retain(|candidate| Some(candidate.place.standing) <= worst);
     let two_carriers = varied(placed, carrier);
-    bring_in(placed, &rest, site, |chosen| !two_carriers || varied(chosen, carrier));
+    let other = Placed::OtherSite;
+    bring_in(placed, &rest, site, other, |chosen| !two_carriers || varied(chosen, carrier));
     placed.sort_by(by_place);
 }
 
@@ -146,31 +507,33 @@ fn site(entry: &Entry) -> &str {
 }
 
 /// Whether the chosen have more than one `key`.
-fn varied<'a, K: PartialEq>(chosen: &[(Place<'a>, &'a Entry)], key: fn(&'a Entry) -> K) -> bool {
-    chosen.windows(2).any(|pair| key(pair[0].1) != key(pair[1].1))
+fn varied<'a, K: PartialEq>(chosen: &[Candidate<'a>], key: fn(&'a Entry) -> K) -> bool {
+    chosen.windows(2).any(|pair| key(pair[0].entry) != key(pair[1].entry))
 }
 
 /// If all the chosen have one `key`, adds the best of the rest with another; where there is no room
 /// for it, in place of the worst chosen for which `allows` agrees, never of the first.
 fn bring_in<'a, K: PartialEq>(
-    chosen: &mut Vec<(Place<'a>, &'a Entry)>,
-    rest: &[(Place<'a>, &'a Entry)],
+    chosen: &mut Vec<Candidate<'a>>,
+    rest: &[Candidate<'a>],
     key: fn(&'a Entry) -> K,
-    allows: impl Fn(&[(Place<'a>, &'a Entry)]) -> bool,
+    why: Placed,
+    allows: impl Fn(&[Candidate<'a>]) -> bool,
 ) {
-    let Some((_, first)) = chosen.first() else { return };
+    let Some(first) = chosen.first() else { return };
     if varied(chosen, key) {
         return;
     }
-    let only = key(first);
-    let others = rest.iter().filter(|(_, entry)| key(entry) != only);
-    let Some(other) = others.min_by(|(a, _), (b, _)| a.cmp(b)) else { return };
+    let only = key(first.entry);
+    let others = rest.iter().filter(|candidate| key(candidate.entry) != only);
+    let Some(other) = others.min_by(|a, b| a.place.cmp(&b.place)) else { return };
+    let other = Candidate { why: Some(why), ..*other };
     if chosen.len() < SERVERS_MAX {
-        chosen.push(*other);
+        chosen.push(other);
         return;
     }
     for at in (1..chosen.len()).rev() {
-        let before = std::mem::replace(&mut chosen[at], *other);
+        let before = std::mem::replace(&mut chosen[at], other);
         if allows(chosen) {
             return;
         }
@@ -182,34 +545,37 @@ fn bring_in<'a, K: PartialEq>(
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 struct Place<'a> {
     standing: Standing,
-    band: Band,
-    draw: Draw,
+    group: Group,
+    tier: Tier,
     /// Makes the order total.
     name: Reverse<&'a str>,
 }
 
-impl<'a> Place<'a> {
-    fn of(entry: &'a Entry, user: u64) -> Self {
-        let draw = xxh3_64_with_seed(&user.to_le_bytes(), entry.hash);
-        // Two independent halves of one hash.
-        let feels = 2.0 * unit(draw >> 32);
-        Self {
-            standing: entry.standing,
-            band: Band::of(entry.cost.carrier + entry.cost.distance + entry.cost.load * feels),
-            draw: Draw::of(unit(draw & 0xffff_ffff), entry.edge.weight),
-            name: Reverse(&entry.edge.name),
-        }
-    }
-
+impl Place<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Bands and draws are never NaN, see their constructors.
+        // Draws and scores are never NaN: they are made from checked numbers and positive weights.
         self.partial_cmp(other).unwrap_or(Ordering::Equal)
     }
 }
 
+/// By the operator's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Preferred,
+    Own,
+    Other,
+}
+
+/// First those that share the cell, in an order of the user's own, then the others as they are.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+enum Tier {
+    Drawn(f64),
+    Scored(f64),
+}
+
 /// 32 random bits as a number above 0 and below 1.
 fn unit(bits: u64) -> f64 {
-    (bits as f64 + 0.5) / 4_294_967_296.0
+    ((bits & 0xffff_ffff) as f64 + 0.5) / 4_294_967_296.0
 }
 
 /// What an edge can be given, best first.
@@ -219,146 +585,26 @@ pub enum Standing {
     Open,
     /// Nothing: at [`LOAD_FULL`] or more.
     Full,
+    /// Nothing new: clients of several cells fail there.
+    Cut,
     /// Nothing new: no line to its upstream is up.
     CutOff,
-    /// Nothing: it asks for none, or the operator gave it weight 0.
+    /// Nothing: it asks for none, or the operator drained it or gave it weight 0.
     Draining,
 }
 
 impl Standing {
-    fn of(edge: &Edge) -> Self {
-        if edge.draining || edge.weight <= 0.0 {
+    fn of(edge: &Edge, weight: f64, cut: bool) -> Self {
+        if edge.draining || weight <= 0.0 {
             Self::Draining
         } else if edge.cut_off {
             Self::CutOff
+        } else if cut {
+            Self::Cut
         } else if edge.load >= LOAD_FULL {
             Self::Full
         } else {
             Self::Open
-        }
-    }
-}
-
-/// The drop rate to be expected, in percentage points, by what causes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    /// For crossing from one carrier to another.
-    pub carrier: f64,
-    /// For the way.
-    pub distance: f64,
-    /// For what the edge carries already; the mean over all users.
-    pub load: f64,
-    /// The way in kilometres, where both ends are known.
-    pub distance_km: Option<f64>,
-}
-
-impl Cost {
-    fn of(vantage: Vantage, edge: &Edge) -> Self {
-        let distance_km =
-            vantage.position.zip(edge.position).map(|(client, edge)| client.distance_km(edge));
-        Self {
-            carrier: carrier_cost(vantage.carrier, edge.carrier),
-            distance: match (distance_km, vantage.position) {
-                (Some(km), _) => (km / KM_PER_PP).min(DISTANCE_MAX_PP),
-                (None, Some(_)) => DISTANCE_UNKNOWN_PP,
-                // All edges are equally far from nowhere.
-                (None, None) => 0.0,
-            },
-            load: load_cost(edge.load),
-            distance_km,
-        }
-    }
-}
-
-fn carrier_cost(client: Carrier, edge: Carrier) -> f64 {
-    match (client, edge) {
-        // It may be the same one; two unknown ones are no more likely to be.
-        (Carrier::Unknown, _) | (_, Carrier::Unknown) => BETWEEN_CARRIERS_PP,
-        _ if client == edge => 0.0,
-        // A cloud is connected to every carrier.
-        (Carrier::Cloud, _) | (_, Carrier::Cloud) => BETWEEN_CARRIERS_PP,
-        _ => OTHER_CARRIER_PP,
-    }
-}
-
-/// Nothing up to [`LOAD_EASY`], then a gentle line to [`LOAD_HIGH`], then a steep one.
-fn load_cost(load: f64) -> f64 {
-    if load <= LOAD_EASY {
-        0.0
-    } else if load <= LOAD_HIGH {
-        LOAD_HIGH_PP * (load - LOAD_EASY) / (LOAD_HIGH - LOAD_EASY)
-    } else {
-        let steep = (load - LOAD_HIGH) / (LOAD_FULL - LOAD_HIGH);
-        LOAD_HIGH_PP + (LOAD_FULL_PP - LOAD_HIGH_PP) * steep.min(1.0)
-    }
-}
-
-/// Costs that count as equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Band(u32);
-
-impl Band {
-    fn of(cost: f64) -> Self {
-        // Costs are finite, at least 0, and some tens at most.
-        Self((cost / BAND_PP) as u32)
-    }
-}
-
-/// An edge's place among equals in one user's order; the smaller the better.
-///
-/// Weighted rendezvous hashing: -ln(u) / w of a uniform u is exponentially distributed with rate w,
-/// and the smallest of such values falls to each edge in proportion to its weight.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-struct Draw(f64);
-
-impl Draw {
-    fn of(uniform: f64, weight: f64) -> Self {
-        // A weight of 0 is in a standing of its own; among its like all are equal.
-        Self(-uniform.ln() / if weight > 0.0 { weight } else { 1.0 })
-    }
-}
-
-/// Why an edge stands where it does, for people.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Why {
-    /// Its cost.
-    pub cost: Cost,
-    /// What it can be given.
-    pub standing: Standing,
-    /// Its load, 1 being exhausted.
-    pub load: f64,
-}
-
-impl Why {
-    /// How the edge's carrier relates to the client's, as a word for metrics.
-    pub fn carrier_match(&self) -> &'static str {
-        if self.cost.carrier == 0.0 {
-            "same"
-        } else if self.cost.carrier < OTHER_CARRIER_PP {
-            "between"
-        } else {
-            "other"
-        }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.carrier_match() {
-            "same" => "same carrier",
-            "between" => "reached over any carrier",
-            _ => "other carrier",
-        })?;
-        match self.cost.distance_km {
-            Some(km) => write!(f, ", {km:.0} km")?,
-            None => f.write_str(", distance unknown")?,
-        }
-        write!(f, ", load {:.0} %", self.load * 100.0)?;
-        match self.standing {
-            Standing::Open => Ok(()),
-            Standing::Full => f.write_str(", full"),
-            Standing::CutOff => f.write_str(", cut off from its upstream"),
-            Standing::Draining => f.write_str(", draining"),
         }
     }
 }
@@ -369,49 +615,34 @@ pub const SERVERS_MAX: usize = 5;
 /// Servers of an answer at least, where there are so many.
 pub const SERVERS_MIN: usize = 3;
 
-/// Costs closer than this are equal: the width of the near-best set in which the evaluation of
-/// rankings found the least regret without running edges full.
-const BAND_PP: f64 = 0.5;
-
-/// Crossing between two carriers, which costs 1 to 10 points and several tens of milliseconds.
-const OTHER_CARRIER_PP: f64 = 6.0;
-
-/// From or to a cloud or an unknown carrier.
-const BETWEEN_CARRIERS_PP: f64 = 2.0;
-
-/// Within one carrier, a thousand kilometres (ten milliseconds there and back) cost a point.
-const KM_PER_PP: f64 = 1_000.0;
-
-/// The way costs no more than this, or the far west would have no carrier of its own.
-const DISTANCE_MAX_PP: f64 = 5.0;
-
-/// The way to an edge whose place is unknown.
-const DISTANCE_UNKNOWN_PP: f64 = 2.5;
-
-/// Load that costs nothing.
-const LOAD_EASY: f64 = 0.80;
-
-/// Load from which every client more is felt.
-const LOAD_HIGH: f64 = 0.92;
-
 /// Load at which an edge gets no more clients.
 pub const LOAD_FULL: f64 = 0.98;
 
-/// Cost of [`LOAD_HIGH`]: as far as two thousand kilometres.
-const LOAD_HIGH_PP: f64 = 2.0;
+/// Of the answers, those in which the second or third server is an exploration.
+pub const EXPLORE_SHARE: f64 = 0.02;
 
-/// Cost of [`LOAD_FULL`]: worse than any carrier at any distance.
-const LOAD_FULL_PP: f64 = 20.0;
+/// How much worse than the best an edge may be thought to be and still be tried.
+pub const EXPLORE_PP: f64 = 2.0;
+
+/// Edges that are explored at a time.
+const EXPLORED_MAX: usize = 8;
+
+/// An edge with so many reports is known.
+const REPORTS_KNOWN: f64 = 20.0;
+
+/// And one that so many of the cell's clients go to will be.
+const SHARE_KNOWN: f64 = 0.01;
+
+/// Edges of which a ranking is made: more than any client can be told of.
+const ENTRIES_MAX: usize = 256;
 
 /// Keeps the hash of a user apart from the hash of an edge of the same name.
 const USER_SEED: u64 = 1;
 
-const _: () = assert!(SERVERS_MIN <= SERVERS_MAX && SERVERS_MIN >= 2);
-// The same carrier anywhere beats another carrier next door, while neither is loaded.
-const _: () = assert!(DISTANCE_MAX_PP < OTHER_CARRIER_PP);
-const _: () = assert!(BETWEEN_CARRIERS_PP < OTHER_CARRIER_PP);
-const _: () = assert!(LOAD_FULL_PP > OTHER_CARRIER_PP + DISTANCE_MAX_PP);
-const _: () = assert!(LOAD_EASY < LOAD_HIGH && LOAD_HIGH < LOAD_FULL);
+/// And from the dice of exploration.
+const EXPLORE_SEED: u64 = 0x0e71_0000_0000_0000;
+
+const _: () = assert!(SERVERS_MIN <= SERVERS_MAX && SERVERS_MIN >= 3);
 
 #[cfg(test)]
 mod tests;
