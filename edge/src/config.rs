@@ -395,7 +395,7 @@ impl Configure for Overload {
             cpu: reader.ranged(
                 "overload.cpu",
                 0.95,
-                0.1..=1.0,
+                0.1..=0.98,
                 "Share of a shard's core that may be used. Near it new connections are refused; beyond \
                  it droppable messages go to fewer clients, and then all are written less often.",
             ),

@@ -46,7 +46,10 @@ impl Pressure {
                 next.sweep_interval =
                     (self.sweep_interval * 2).clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX);
             }
-        } else if used < ACCEPT_BELOW {
+        } else if used >= ACCEPT_BELOW {
+            // There is a little to spare.
+            next.keep = (self.keep + KEEP_BACK / 5.0).min(1.0);
+        } else {
             next.sweep_interval = self.sweep_interval / 2;
             if next.sweep_interval < SWEEP_INTERVAL_MIN {
                 next.sweep_interval = Duration::ZERO;

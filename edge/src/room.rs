@@ -6,13 +6,14 @@
 //! [`STREAM_BYTES_MAX`] behind, which droppable messages are the first not to count to; beyond that it
 //! has lost its place and is told so.
 //!
-//! A sweep is made in slices, so that a large room does not delay others. When it is over the room
-//! rests for as long as it took: it never takes more than half of its shard, which others need too,
-//! and the more it has to do the more each write carries.
+//! A sweep is made in slices, so that a large room does not delay others. When a long one is over the
+//! room rests for as long as it took: it never takes more than half of its shard, which others need
+//! too, and the more it has to do the more each write carries. Only where more is due than is kept for
+//! slow members does it not wait.
 //!
 //! Invariant: items enter every stream in order, each once, and no later than a newcomer's seat.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,9 @@ pub struct Room {
     offsets: bool,
     ring: Option<Ring<Arc<Message>>>,
     streams: Vec<Stream>,
-    fresh: Vec<Item>,
+    fresh: VecDeque<Item>,
+    /// Bytes of bodies in it.
+    fresh_bytes: usize,
     waiting: Vec<Waiting>,
     /// Whether older messages have been asked for.
     fetching: bool,
@@ -128,7 +131,8 @@ impl Room {
             offsets: false,
             ring: None,
             streams: Vec::new(),
-            fresh: Vec::new(),
+            fresh: VecDeque::new(),
+            fresh_bytes: 0,
             waiting: Vec::new(),
             fetching: false,
             older: None,
@@ -216,7 +220,8 @@ impl Room {
                     continue;
                 }
             }
-            self.fresh.push(item.clone());
+            self.fresh_bytes += bytes(item);
+            self.fresh.push_back(item.clone());
         }
         sampled_out
     }
@@ -238,6 +243,7 @@ impl Room {
     /// Takes every seat away; the connections that had one.
     pub fn vacate(&mut self) -> Vec<ConnectionId> {
         self.fresh.clear();
+        self.fresh_bytes = 0;
         self.members = 0;
         self.sweep = None;
         std::mem::take(&mut self.streams).into_iter().flat_map(Stream::into_members).collect()
@@ -344,22 +350,32 @@ impl Room {
 
     /// When the next slice of a sweep may be made; `None` is at once.
     pub fn sweep_at(&self, now: Instant) -> Option<Instant> {
-        self.sweep_at.filter(|at| self.sweep.is_none() && *at > now)
+        let may_wait = self.sweep.is_none() && self.fresh_bytes < SWEEP_BYTES;
+        self.sweep_at.filter(|at| may_wait && *at > now)
     }
 
-    /// Encodes what is fresh for every form that has members; forms that gather only note it.
-    fn encode_fresh(&mut self) {
-        if self.fresh.is_empty() {
+    /// Encodes what is fresh for every form that has members, up to so many bytes of bodies; forms that
+    /// gather only note it.
+    fn encode_fresh(&mut self, bytes_max: usize) {
+        let mut taken = 0;
+        let fits = self.fresh.iter().take_while(|item| {
+            let fits = taken <= bytes_max;
+            taken += bytes(item);
+            fits
+        });
+        let count = fits.count();
+        if count == 0 {
             return;
         }
+        let fresh: Vec<Item> = self.fresh.drain(..count).collect();
+        self.fresh_bytes -= fresh.iter().map(bytes).sum::<usize>();
         for stream in self.streams.iter_mut().filter(|stream| !stream.is_empty()) {
             if stream.form.gathers() {
-                stream.gathered.extend_from_slice(&self.fresh);
+                stream.gathered.extend_from_slice(&fresh);
             } else {
-                stream.encode(&self.channel, self.offsets, &self.fresh);
+                stream.encode(&self.channel, self.offsets, &fresh);
             }
         }
-        self.fresh.clear();
         if let Some(sweep) = &mut self.sweep {
             sweep.again = true;
         }
@@ -390,11 +406,11 @@ impl Room {
         write: &mut Write<'_>,
     ) -> Swept {
         let now = clock();
-        let mut lost = Vec::new();
+        let (mut lost, mut counted) = (Vec::new(), 0);
         let mut sweep = match self.sweep.take() {
             Some(sweep) => sweep,
             None => {
-                self.encode_fresh();
+                self.encode_fresh(SWEEP_BYTES);
                 let interval = self.sweep_interval.max(pressure.sweep_interval);
                 self.sweep_at = (!interval.is_zero()).then(|| now + interval);
                 let progress = self.streams.first().map(Stream::begin).unwrap_or_default();
@@ -403,6 +419,10 @@ impl Room {
         };
         while let Some(stream) = self.streams.get_mut(sweep.stream) {
             let is_over = stream.sweep(&mut sweep.progress, budget, &mut lost, write);
+            for member in &mut lost[counted..] {
+                member.missing += self.fresh.len() as u64; // which is not encoded
+            }
+            counted = lost.len();
             if !is_over {
                 sweep.took += clock().saturating_duration_since(now);
                 self.sweep = Some(sweep);
@@ -417,7 +437,8 @@ impl Room {
         if !sweep.took.is_zero() {
             let end = clock();
             let took = sweep.took + end.saturating_duration_since(now);
-            self.sweep_at = self.sweep_at.max(Some(end + took.min(REST_MAX)));
+            let rest = took.mul_f64((took.as_secs_f64() / LONG.as_secs_f64()).min(1.0));
+            self.sweep_at = self.sweep_at.max(Some(end + rest));
         }
         let done = self.fresh.is_empty() && !sweep.again;
         Swept { lost, behind: sweep.behind, done }
@@ -431,7 +452,8 @@ impl Room {
         };
         let offered = stream.offer(seat.member, write);
         self.members -= u32::from(offered.is_err());
-        offered
+        let unencoded = self.fresh.len() as u64;
+        offered.map_err(|lost| Lost { missing: lost.missing + unencoded, ..lost })
     }
 
     /// Where the room stands.
@@ -476,7 +498,7 @@ impl Room {
     }
 
     fn seat(&mut self, waiting: &Waiting) -> Seat {
-        self.encode_fresh(); // what came before this client is not for it
+        self.encode_fresh(usize::MAX); // what came before this client is not for it
         let found = self
             .streams
             .iter()
@@ -487,6 +509,13 @@ impl Room {
         });
         self.members += 1;
         Seat { stream, member: self.streams[stream].join(waiting.connection) }
+    }
+}
+
+fn bytes(item: &Item) -> usize {
+    match item {
+        Item::Message(message) => message.content.body.len(),
+        Item::Presence { .. } => 0,
     }
 }
 
@@ -502,8 +531,11 @@ pub struct Swept {
     pub done: bool,
 }
 
-/// How long a room rests after a sweep at most.
-const REST_MAX: Duration = Duration::from_millis(100);
+/// A sweep that takes so long is followed by as long a rest, a shorter one by less.
+const LONG: Duration = Duration::from_millis(20);
+/// Bytes of bodies that are encoded for one sweep: what is beyond [`STREAM_BYTES_MAX`] before anybody was
+/// offered it would be lost for all. Where so much is due, the sweep is made at once.
+const SWEEP_BYTES: usize = STREAM_BYTES_MAX / 2;
 /// Messages of a channel that a shard keeps for recovery: what one answer may carry, twice.
 pub const RING_ENTRIES_MAX: usize = 2 * HISTORY_MESSAGES_MAX;
 /// Bytes of them.

@@ -67,6 +67,8 @@ struct Client {
     retired: bool,
     identity: Identity,
     subscriptions: Vec<Subscription>,
+    /// Which of them is offered something first: the one at which the last offer ended.
+    offered: usize,
     accepted: Option<BTreeSet<i32>>,
 }
 
@@ -138,6 +140,7 @@ impl Shard {
             retired: false,
             identity: Identity::default(),
             subscriptions: Vec::new(),
+            offered: 0,
             accepted: None,
         });
         ConnectionId { slot, serial }
@@ -316,12 +319,14 @@ impl Shard {
         for room in std::mem::take(&mut self.gathering) {
             if let Some(gathered) = self.rooms.get_mut(room) {
                 gathered.encode_gathered();
-                self.turns.push(room, None);
+                self.wait_turn(room, now);
             }
         }
         self.pace.handle_tick(now);
         for room in std::mem::take(&mut self.later) {
-            self.turns.push(room, None);
+            if self.rooms.contains(room) {
+                self.wait_turn(room, now);
+            }
         }
     }
 
@@ -399,7 +404,11 @@ impl Shard {
             return;
         };
         let mut lost = Vec::new();
-        for subscription in &client.subscriptions {
+        let count = client.subscriptions.len();
+        let first = if client.offered < count { client.offered } else { 0 };
+        let mut ended = first;
+        for index in (first..count).chain(0..first) {
+            let subscription = &client.subscriptions[index];
             let Some(seat) = subscription.seat else { continue };
             let accepted = client.accepted.as_ref();
             let room = &mut self.rooms[subscription.room];
@@ -409,13 +418,20 @@ impl Shard {
                 pace.write(share, segments, &mut |segments| write(accepted, segments))
             });
             match offered {
-                Ok(Written { more: false, .. }) => break,
+                Ok(Written { more: false, .. }) => {
+                    // The others have their turn before it.
+                    ended = index + 1;
+                    break;
+                }
                 Ok(_) if self.pace.take_held() => {
                     self.later.insert(subscription.room);
                 }
                 Ok(_) => {}
                 Err(member) => lost.push((subscription.room, member)),
             }
+        }
+        if let Some(client) = self.client_mut(id) {
+            client.offered = ended;
         }
         for (room, member) in lost {
             self.lose_slow(room, vec![member]);
@@ -518,20 +534,29 @@ impl Shard {
         }
     }
 
-    /// What happens to connections that were too slow for a room.
+    /// Connections were too slow for a room, and have lost their seats: they are told, or closed.
     fn lose_slow(&mut self, room: usize, lost: Vec<Lost>) {
-        let Some(SlowReader::Close) = self.rooms.get(room).map(Room::slow) else {
-            return self.lose(room, lost);
-        };
-        for Lost { connection, missing } in lost {
-            let reason = format!("too slow: {missing} messages are missing; connect again");
-            let close = Close { code: 3008, reason, blame: Blame::Network };
-            self.events.push_back(Event::Close(connection, close));
-        }
+        let slow = self.rooms.get(room).map(Room::slow).unwrap_or_default();
+        self.give_up_lost(room, lost, |id, channel, missing| match slow {
+            SlowReader::Skip => Event::Lost(id, channel, missing),
+            SlowReader::Close => {
+                let reason = format!("too slow: {missing} messages are missing; connect again");
+                Event::Close(id, Close { code: 3008, reason, blame: Blame::Network })
+            }
+        });
     }
 
-    /// Tells connections that they have lost their seats in a room.
+    /// Connections have lost their seats in a room, and are told.
     fn lose(&mut self, room: usize, lost: Vec<Lost>) {
+        self.give_up_lost(room, lost, Event::Lost);
+    }
+
+    fn give_up_lost(
+        &mut self,
+        room: usize,
+        lost: Vec<Lost>,
+        event: impl Fn(ConnectionId, ChannelName, u64) -> Event,
+    ) {
         for Lost { connection: id, missing } in lost {
             let Some(subscription) = self.take_subscription(id, room) else { continue };
             let channel = self.rooms[room].channel().clone();
@@ -540,7 +565,7 @@ impl Shard {
                 self.events.push_back(Event::Hub(left));
             }
             self.counted.insert(room);
-            self.events.push_back(Event::Lost(id, channel, missing));
+            self.events.push_back(event(id, channel, missing));
         }
         self.leave_if_empty(room);
     }

@@ -2,7 +2,7 @@
 //! written. It holds no buffer while it is idle.
 //!
 //! Invariant: bytes leave in this order: the rest of a half-written segment, then replies, then what
-//! rooms offer. While a connection is blocked nothing is read from it.
+//! rooms offer.
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -188,17 +188,16 @@ impl Connection {
         let mut taken = 0;
         loop {
             // On the stack: this is done once for every client and write.
-            let mut batch: [Option<&Segment>; PIECES_MAX] = [None; PIECES_MAX];
+            let mut batch: [(Option<&Segment>, bool); PIECES_MAX] = [(None, false); PIECES_MAX];
             let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
             let (mut offered, mut wanted, mut bytes) = (0, 0, 0);
             for segment in &mut *segments {
-                if accepts(accepted, segment) {
-                    batch[offered] = Some(segment);
+                let accepted = accepts(accepted, segment);
+                batch[offered] = (Some(segment), accepted);
+                if accepted {
                     pieces[wanted] = IoSlice::new(&segment.bytes);
                     wanted += 1;
                     bytes += segment.bytes.len();
-                } else if segment.bytes.is_empty() {
-                    counts.shed += u64::from(segment.messages);
                 }
                 offered += 1;
                 if bytes >= WRITE_BYTES || offered == PIECES_MAX {
@@ -210,7 +209,6 @@ impl Connection {
             }
             let mut written = 0;
             if wanted > 0 {
-                counts.writes += 1;
                 match self.socket.write(&pieces[..wanted]) {
                     Ok(taken) => written = taken,
                     Err(_) => {
@@ -219,10 +217,12 @@ impl Connection {
                     }
                 }
             }
-            counts.bytes += written as u64;
-            for segment in &batch[..offered] {
-                let Some(segment) = segment else {
+            counts.writes += u64::from(written > 0);
+            for (segment, accepted) in &batch[..offered] {
+                let Some(segment) = segment.filter(|_| *accepted) else {
                     taken += 1;
+                    let is_shed = segment.is_some_and(|segment| segment.bytes.is_empty());
+                    counts.shed += segment.filter(|_| is_shed).map_or(0, |s| u64::from(s.messages));
                     continue;
                 };
                 if written == 0 {
@@ -307,8 +307,6 @@ impl Connection {
 pub(super) struct WriteCounts {
     /// Calls of the kernel.
     pub(super) writes: u64,
-    /// Bytes it took.
-    pub(super) bytes: u64,
     /// Messages whose last byte, or first part, it took.
     pub(super) messages: u64,
     /// Droppable messages that a slow client does not get.

@@ -28,6 +28,10 @@ struct Inside {
     /// Connections that have not said who they are.
     strangers: usize,
     turned_away: usize,
+    /// Those who are told a second that they must go: a handshake for each is work too.
+    goodbyes: Tokens,
+    /// Addresses with a connection.
+    addresses: usize,
     by_address: HashMap<IpAddr, OfAddress>,
     /// When addresses that are empty and have long been still are forgotten next.
     swept_at: Instant,
@@ -40,6 +44,7 @@ struct Inside {
 #[derive(Debug)]
 struct OfAddress {
     connections: usize,
+    strangers: usize,
     arrivals: Tokens,
 }
 
@@ -129,6 +134,8 @@ impl Door {
             connections: 0,
             strangers: 0,
             turned_away: 0,
+            goodbyes: Tokens::new(GOODBYES_BURST, now),
+            addresses: 0,
             by_address: HashMap::new(),
             swept_at: now,
             arrivals,
@@ -157,17 +164,20 @@ impl Door {
                 return Entry::In;
             }
         };
-        if can_hear && inside.turned_away < TURNED_AWAY_MAX {
+        if can_hear
+            && inside.turned_away < TURNED_AWAY_MAX
+            && inside.goodbyes.take(GOODBYES_PER_SECOND, GOODBYES_BURST, now)
+        {
             inside.refuse(refusal);
             inside.turned_away += 1;
             inside.strangers += 1;
             return Entry::Away;
         }
-        inside.forget(address);
+        inside.forget(address, true);
         inside.refuse(refusal)
     }
 
-    /// Counts the client behind a proxy, if there is room for one more of its address.
+    /// Counts the client behind a proxy, which has not said who it is, if there is room for one more of its address.
     pub(super) fn count(&self, address: IpAddr, now: Instant) -> bool {
         let mut inside = self.lock();
         let admitted = inside.admit_address(address, &self.limits, now);
@@ -187,6 +197,9 @@ impl Door {
         if std::mem::take(&mut guest.is_stranger) {
             let mut inside = self.lock();
             inside.strangers = inside.strangers.saturating_sub(1);
+            if let Some(of) = inside.of(guest.address) {
+                of.strangers = of.strangers.saturating_sub(1);
+            }
         }
     }
 
@@ -196,7 +209,7 @@ impl Door {
         let count = if guest.is_away { &mut inside.turned_away } else { &mut inside.connections };
         *count = count.saturating_sub(1);
         inside.strangers = inside.strangers.saturating_sub(guest.is_stranger.into());
-        inside.forget(guest.address);
+        inside.forget(guest.address, guest.is_stranger);
     }
 
     /// Lets nobody in, or everybody again. What is about to end stays so.
@@ -237,8 +250,7 @@ impl Door {
     /// Connections inside, and distinct addresses among them.
     pub(super) fn counts(&self) -> (u32, u32) {
         let inside = self.lock();
-        let addresses = inside.by_address.values().filter(|of| of.connections > 0).count();
-        (inside.connections as u32, addresses as u32)
+        (inside.connections as u32, inside.addresses as u32)
     }
 
     /// Connections that have not said who they are.
@@ -263,14 +275,23 @@ impl Inside {
         limits: &Limits,
         now: Instant,
     ) -> Result<(), Refusal> {
-        if self.strangers >= limits.strangers_max {
+        // When there are too many, those whose address has few may still come: a few addresses cannot
+        // shut out all others.
+        let of_address = self.of(address).map_or(0, |of| of.strangers);
+        let few = address.is_some() && of_address < limits.strangers_max / STRANGERS_SHARE;
+        let max = limits.strangers_max * if few { 2 } else { 1 };
+        if self.strangers >= max {
             return Err(Refusal::Strangers);
+        }
+        if let Some(address) = address {
+            self.admit_address(address, limits, now)?;
         }
         let (rate, burst) = (limits.arrivals_per_second, limits.arrivals_burst());
         if rate > 0 && !self.arrivals.take(rate.into(), burst.into(), now) {
+            self.forget(address, true);
             return Err(Refusal::Rate);
         }
-        address.map_or(Ok(()), |address| self.admit_address(address, limits, now))
+        Ok(())
     }
 
     fn admit_address(
@@ -288,10 +309,11 @@ impl Inside {
                 of.connections > 0 || (rate > 0.0 && !of.arrivals.is_full(rate, burst, now))
             });
         }
-        let of = self
-            .by_address
-            .entry(address::bucket(address))
-            .or_insert_with(|| OfAddress { connections: 0, arrivals: Tokens::new(burst, now) });
+        let of = self.by_address.entry(address::bucket(address)).or_insert_with(|| OfAddress {
+            connections: 0,
+            strangers: 0,
+            arrivals: Tokens::new(burst, now),
+        });
         if of.connections >= limits.connections_per_address_max {
             return Err(Refusal::Address);
         }
@@ -299,6 +321,8 @@ impl Inside {
             return Err(Refusal::AddressRate);
         }
         of.connections += 1;
+        of.strangers += 1;
+        self.addresses += usize::from(of.connections == 1);
         Ok(())
     }
 
@@ -307,11 +331,17 @@ impl Inside {
         Entry::Shut
     }
 
-    fn forget(&mut self, address: Option<IpAddr>) {
-        let Some(bucket) = address.map(address::bucket) else { return };
-        if let Some(of) = self.by_address.get_mut(&bucket) {
-            of.connections = of.connections.saturating_sub(1);
-        }
+    /// A connection of this address is gone, which had not said who it is, or had.
+    fn forget(&mut self, address: Option<IpAddr>, is_stranger: bool) {
+        let Some(of) = self.of(address) else { return };
+        of.strangers = of.strangers.saturating_sub(is_stranger.into());
+        of.connections = of.connections.saturating_sub(1);
+        let is_empty = of.connections == 0;
+        self.addresses = self.addresses.saturating_sub(is_empty.into());
+    }
+
+    fn of(&mut self, address: Option<IpAddr>) -> Option<&mut OfAddress> {
+        self.by_address.get_mut(&address.map(address::bucket)?)
     }
 }
 
@@ -319,9 +349,14 @@ impl Inside {
 const SHUTDOWN: u16 = 3001;
 /// The close code of an edge that takes nobody more: one of those that are free for applications, and
 /// after which Centrifuge's clients come back.
-const TURNED_AWAY: u16 = 4001;
+pub(super) const TURNED_AWAY: u16 = 4001;
 /// Connections that are told at the same time that they must go.
 const TURNED_AWAY_MAX: usize = 1000;
+/// Those who are told in a second, after a burst.
+const GOODBYES_PER_SECOND: f64 = 200.0;
+const GOODBYES_BURST: f64 = 400.0;
+/// An address may have this part of the strangers when there are too many of them.
+const STRANGERS_SHARE: usize = 64;
 /// How often addresses without connections are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -420,6 +455,15 @@ mod tests {
         door.greet(&mut known);
         assert_eq!(door.strangers(), 1);
         assert_eq!(door.enter(address(1), true, start), Entry::In);
+
+        // Others come in all the same, to a bound.
+        let limits_of = limits(1000, 1000);
+        let door = Door::new(Limits { strangers_max: 128, ..limits_of }, start);
+        let entered = (0..500).filter(|_| door.enter(address(1), true, start) == Entry::In);
+        assert_eq!(entered.count(), 128);
+        let entered =
+            (0..500).filter(|n| door.enter(address(2 + (n % 100) as u8), true, start) == Entry::In);
+        assert_eq!(entered.count(), 128);
 
         let door = Door::new(Limits { arrivals_per_second: 4, ..limits(100, 100) }, start);
         let entries: Vec<_> = (0..6).map(|_| door.enter(address(1), true, start)).collect();

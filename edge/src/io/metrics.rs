@@ -49,7 +49,7 @@ type Of = fn(&Counters) -> &AtomicU64;
 const SHARD_COUNTERS: [(&str, &str, Of); 10] = [
     ("accepted", "Connections accepted", |c| &c.accepted),
     ("deliveries", "Messages written to clients", |c| &c.deliveries),
-    ("delivered_bytes", "Bytes of messages written to clients", |c| &c.bytes),
+    ("delivered_bytes", "Bytes written to clients", |c| &c.bytes),
     ("writes", "Writes that carried messages", |c| &c.writes),
     ("lost_subscriptions", "Subscriptions that lost messages and were told", |c| &c.lost),
     ("shed", "Droppable messages that slow clients did not get", |c| &c.shed),

@@ -1,7 +1,7 @@
 //! Watches how much is used of cores and uplink, and tells everybody what to leave out.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use shared::io::shutdown::Shutdown;
@@ -56,23 +56,27 @@ impl Overload {
         }
     }
 
-    /// CPU time of each shard, and bytes written by all.
-    fn read(&self) -> (Vec<Duration>, u64) {
-        let of =
-            |shard: &Arc<Counters>| Duration::from_nanos(shard.cpu_nanos.load(Ordering::Relaxed));
+    /// CPU time of each shard and when it was that, and bytes written by all.
+    fn read(&self) -> (Vec<(Instant, Duration)>, u64) {
+        let cpu = |shard: &Arc<Counters>| *shard.cpu.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = self.shards.iter().map(|shard| shard.bytes.load(Ordering::Relaxed)).sum();
-        (self.shards.iter().map(of).collect(), bytes)
+        (self.shards.iter().map(cpu).collect(), bytes)
     }
 
     fn usage(
         &self,
-        (then, (cpu_then, bytes_then)): &(Instant, (Vec<Duration>, u64)),
-        (now, (cpu, bytes)): &(Instant, (Vec<Duration>, u64)),
+        (then, (cpu_then, bytes_then)): &Reading,
+        (now, (cpu, bytes)): &Reading,
     ) -> Usage {
+        let busy =
+            |((now, cpu), (then, cpu_then)): (&(Instant, Duration), &(Instant, Duration))| {
+                let seconds = now.saturating_duration_since(*then).as_secs_f64();
+                let used = cpu.saturating_sub(*cpu_then).as_secs_f64();
+                // A shard that does not come to say so uses all it can have.
+                let share = if seconds > 0.0 { used / seconds } else { 1.0 };
+                share / self.config.overload.cpu
+            };
         let seconds = now.duration_since(*then).as_secs_f64().max(EVERY.as_secs_f64() / 2.0);
-        let busy = |(now, then): (&Duration, &Duration)| {
-            now.saturating_sub(*then).as_secs_f64() / seconds / self.config.overload.cpu
-        };
         let max = self.config.public.bits_out_max as f64 * self.config.overload.bandwidth;
         let bits = bytes.saturating_sub(*bytes_then) as f64 * 8.0 / seconds;
         Usage {
@@ -81,6 +85,9 @@ impl Overload {
         }
     }
 }
+
+/// When it was read, and what.
+type Reading = (Instant, (Vec<(Instant, Duration)>, u64));
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
 use shared::io::line::{self, LineError, Settings};
@@ -84,6 +85,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         0 => std::thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX),
         count => count,
     };
+    raise_descriptors(config.limits.connections_max);
     let admin = listen_admin(config.admin).await?;
     let mut tasks = Tasks::new(shutdown.clone());
     let telemetry = Telemetry::new("edge");
@@ -148,8 +150,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
 
     let readiness = Arc::clone(&gauges);
     let ready_told = told.clone();
+    let ending = shutdown.clone();
     let serve_admin = Admin::new(telemetry, move || {
-        if ready_told.borrow().is_none() {
+        if ending.is_draining() {
+            Readiness::NotReady("clients are moving to other edges".into())
+        } else if ready_told.borrow().is_none() {
             Readiness::NotReady("waiting for the upstream".into())
         } else if !readiness.line_up.load(Ordering::Relaxed) {
             Readiness::NotReady("no line to the upstream".into())
@@ -221,6 +226,21 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         tracing::error!("a shard panicked");
     }
     Ok(ended?)
+}
+
+/// Each connection is a descriptor: as many as the system lets this process have.
+fn raise_descriptors(connections_max: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let allowed = if raised.is_ok() { maximum } else { current };
+    let needed = connections_max as u64 + DESCRIPTORS_BESIDE;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
+        tracing::warn!(
+            allowed,
+            needed,
+            "the system allows fewer descriptors (RLIMIT_NOFILE) than limits.connections_max needs"
+        );
+    }
 }
 
 /// Once the edge is to be drained, lets nobody in and ends it when everybody has moved, or after
@@ -301,5 +321,7 @@ pub const PREFIX: &str = "LINECAST_EDGE";
 const ANY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 /// What a shard may be behind the hub before the pulls' credit waits for it.
 const SHARD_QUEUE: usize = 1024;
+/// Descriptors for lines, listeners, files and the runtimes.
+const DESCRIPTORS_BESIDE: u64 = 256;
 /// How long ending tasks may take.
 const GRACE: Duration = Duration::from_secs(5);

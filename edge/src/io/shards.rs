@@ -236,12 +236,14 @@ impl Source {
 /// Accepts until the shutdown, and owns the tasks of what it accepted until they end.
 async fn accept(world: Rc<RefCell<World>>, mut source: Source, shutdown: Shutdown) {
     let mut connections = JoinSet::new();
+    let mut is_failing = false;
     loop {
         tokio::select! {
             biased;
             () = shutdown.triggered() => break,
             arrived = source.next() => match arrived {
                 Some(Ok(arrival)) => {
+                    is_failing = false;
                     let entered = world.borrow_mut().enter(arrival);
                     if let Some(id) = entered {
                         let world = Rc::clone(&world);
@@ -251,7 +253,9 @@ async fn accept(world: Rc<RefCell<World>>, mut source: Source, shutdown: Shutdow
                 Some(Err(error)) => {
                     // Out of descriptors, mostly: the connection stays in the queue, so that trying
                     // at once again would only spin.
-                    tracing::warn!(%error, "cannot accept connections");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "cannot accept connections");
+                    }
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
                 None => break,

@@ -3,8 +3,10 @@
 //! The rest of the edge does not know which of the two it is. Readiness is asked for with
 //! [`Socket::poll_readable`] and [`Socket::poll_writable`].
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -21,6 +23,8 @@ pub(super) struct Socket {
     tls: Option<Box<Tls>>,
     /// Bytes that the kernel has taken so far.
     taken: u64,
+    /// The same of all connections of the thread.
+    meter: Rc<Cell<u64>>,
 }
 
 /// How reading went.
@@ -36,8 +40,8 @@ pub(super) enum ReadOutcome {
 
 impl Socket {
     /// Wraps a stream that was just accepted.
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, tls: None, taken: 0 }
+    pub(super) fn new(stream: TcpStream, meter: Rc<Cell<u64>>) -> Self {
+        Self { stream, tls: None, taken: 0, meter }
     }
 
     /// From here on the client must speak TLS, beginning with a handshake.
@@ -81,14 +85,20 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadOutcome::Drained),
                 Err(error) => Err(error),
             },
-            Some(tls) => tls.read(&self.stream, &mut self.taken, input),
+            Some(tls) => {
+                let before = self.taken;
+                let outcome = tls.read(&self.stream, &mut self.taken, input);
+                self.measure(before);
+                outcome
+            }
         }
     }
 
     /// Writes the front of `pieces`; returns how many bytes are taken care of, 0 when the socket
     /// takes nothing at the moment.
     pub(super) fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &mut self.tls {
+        let before = self.taken;
+        let written = match &mut self.tls {
             None => match self.stream.try_write_vectored(pieces) {
                 Ok(written) => {
                     self.taken += written as u64;
@@ -98,14 +108,21 @@ impl Socket {
                 Err(error) => Err(error),
             },
             Some(tls) => tls.write(&self.stream, &mut self.taken, pieces),
-        }
+        };
+        self.measure(before);
+        written
     }
 
     /// Whether everything written has been given to the kernel; tries to.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         match &mut self.tls {
             None => Ok(true),
-            Some(tls) => tls.flush(&self.stream, &mut self.taken),
+            Some(tls) => {
+                let before = self.taken;
+                let flushed = tls.flush(&self.stream, &mut self.taken);
+                self.measure(before);
+                flushed
+            }
         }
     }
 
@@ -116,6 +133,10 @@ impl Socket {
         }
         // It fails where the peer is gone already, which is all the same.
         let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+    }
+
+    fn measure(&self, before: u64) {
+        self.meter.set(self.meter.get() + (self.taken - before));
     }
 }
 

@@ -7,9 +7,11 @@
 //! Invariant: between two entry points no event or reply waits, except behind a socket that would
 //! block; and while a room has something to write, a slice is due.
 
+use std::cell::Cell;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,7 @@ use tokio::sync::mpsc;
 
 use super::balance::Arrival;
 use super::connection::{Connection, REPLIES_MAX, Stage, WriteCounts};
-use super::door::{Closed, Door, Entry, Guest, Refusal};
+use super::door::{Closed, Door, Entry, Guest, Refusal, TURNED_AWAY};
 use super::shards::{Entrance, Way};
 use super::socket::Socket;
 use super::uplink::ToShard;
@@ -39,7 +41,7 @@ use crate::tokens::Tokens;
 use crate::wheel::Wheel;
 
 /// What a shard counts; read by metrics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counters {
     /// Open connections.
     pub(super) connections: AtomicU64,
@@ -47,7 +49,7 @@ pub(super) struct Counters {
     pub(super) accepted: AtomicU64,
     /// Messages written to clients.
     pub(super) deliveries: AtomicU64,
-    /// Bytes of messages written to clients.
+    /// Bytes written to clients.
     pub(super) bytes: AtomicU64,
     /// Writes that carried them.
     pub(super) writes: AtomicU64,
@@ -57,14 +59,33 @@ pub(super) struct Counters {
     pub(super) shed: AtomicU64,
     /// Droppable messages that were not in a room's sample.
     pub(super) sampled_out: AtomicU64,
-    /// CPU time of the shard's thread, in nanoseconds.
-    pub(super) cpu_nanos: AtomicU64,
+    /// CPU time of the shard's thread, and when it was that.
+    pub(super) cpu: Mutex<(Instant, Duration)>,
     /// Ends by the client's leaving or fault.
     pub(super) ended_peer: AtomicU64,
     /// Ends by our decision or fault.
     pub(super) ended_us: AtomicU64,
     /// Ends by the path between.
     pub(super) ended_network: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            connections: AtomicU64::default(),
+            accepted: AtomicU64::default(),
+            deliveries: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            writes: AtomicU64::default(),
+            lost: AtomicU64::default(),
+            shed: AtomicU64::default(),
+            sampled_out: AtomicU64::default(),
+            cpu: Mutex::new((Instant::now(), Duration::ZERO)),
+            ended_peer: AtomicU64::default(),
+            ended_us: AtomicU64::default(),
+            ended_network: AtomicU64::default(),
+        }
+    }
 }
 
 /// One shard's thread's state.
@@ -78,6 +99,8 @@ pub(super) struct World {
     pub(super) door: Arc<Door>,
     to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
     counters: Arc<Counters>,
+    /// Bytes that the kernel took of all connections.
+    meter: Rc<Cell<u64>>,
     wheel: Wheel<ConnectionId>,
     pub(super) touched: Vec<ConnectionId>,
     released: Vec<ConnectionId>,
@@ -108,6 +131,7 @@ impl World {
             door,
             to_hub,
             counters,
+            meter: Rc::default(),
             wheel: Wheel::new(Instant::now()),
             touched: Vec::new(),
             released: Vec::new(),
@@ -155,7 +179,7 @@ impl World {
         let id = self.shard.connect();
         let asks = Tokens::new(self.config.limits.asks_burst.into(), now);
         let stage = Stage::Preface(Box::new(way.clone()));
-        let socket = Socket::new(stream);
+        let socket = Socket::new(stream, Rc::clone(&self.meter));
         let connection = Connection::new(id, socket, (peer, guest), stage, asks, now);
         if self.connections.len() <= id.slot {
             self.connections.resize_with(id.slot + 1, || None);
@@ -205,8 +229,8 @@ impl World {
                 connection.guest.address = Some(address);
             }
         } else {
-            let reason = "too many connections of this address".into();
-            self.end(id, &Close { code: 3504, reason, blame: Blame::Peer });
+            let reason = "too many connections of this address: try again later".into();
+            self.end(id, &Close { code: TURNED_AWAY, reason, blame: Blame::Peer });
         }
     }
 
@@ -284,7 +308,8 @@ impl World {
         }
         self.pump();
         self.counters.sampled_out.store(self.shard.sampled_out(), Ordering::Relaxed);
-        self.counters.cpu_nanos.store(thread_cpu().as_nanos() as u64, Ordering::Relaxed);
+        self.counters.bytes.store(self.meter.get(), Ordering::Relaxed);
+        *self.counters.cpu.lock().unwrap_or_else(PoisonError::into_inner) = (now, thread_cpu());
     }
 
     /// Ends every connection in order, evenly spread over `time`, because this edge will end.
@@ -296,6 +321,9 @@ impl World {
     pub(super) fn close_all(&mut self) {
         self.door.close(Some(Closed::Draining));
         self.move_away(usize::MAX);
+        for connection in self.connections.iter_mut().flatten().filter(|c| !c.is_ending()) {
+            connection.die(Blame::Us);
+        }
         self.pump();
     }
 
@@ -309,7 +337,10 @@ impl World {
 
     /// Ends at most `count` connections, and says where to go.
     fn move_away(&mut self, count: usize) {
-        let here = self.connections.iter().flatten().filter(|connection| !connection.is_ending());
+        // Who has not come in yet is told at the door.
+        let here = self.connections.iter().flatten().filter(|connection| {
+            !connection.is_ending() && !connection.guest.is_away && connection.protocol.is_some()
+        });
         let ids: Vec<ConnectionId> = here.take(count).map(|connection| connection.id).collect();
         for id in ids {
             let Some(web) = self.connection(id).map(|connection| connection.web()) else {
@@ -382,8 +413,8 @@ impl World {
             });
         if swept {
             self.count_writes(counts);
-            self.pump();
         }
+        self.pump(); // somebody may have lost a seat without a write
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -586,7 +617,6 @@ impl World {
 
     fn count_writes(&self, counts: WriteCounts) {
         self.counters.deliveries.fetch_add(counts.messages, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
         self.counters.writes.fetch_add(counts.writes, Ordering::Relaxed);
         self.counters.shed.fetch_add(counts.shed, Ordering::Relaxed);
     }

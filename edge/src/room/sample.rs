@@ -17,7 +17,7 @@ pub(super) struct Sampler {
 impl Sampler {
     /// Whether the next message is in the sample. `keep` is the share that pressure leaves, 0 to 1.
     pub(super) fn admits(&mut self, keep: f64, now: Instant) -> bool {
-        self.credit = (self.credit + keep).min(1.0);
+        self.credit += keep;
         if self.credit < 1.0 {
             return false;
         }
@@ -55,6 +55,8 @@ mod tests {
     fn pressure_leaves_a_share() {
         assert_eq!(admitted(0, 0.25, 1000), 2500);
         assert_eq!(admitted(0, 0.0, 1000), 0);
+        assert!((6990..=7010).contains(&admitted(0, 0.7, 1000)));
+        assert!((8990..=9010).contains(&admitted(0, 0.9, 1000)));
         assert_eq!(admitted(40, 0.5, 40), 200);
     }
 }

@@ -204,6 +204,30 @@ const ALL: usize = usize::MAX;
 const NONE: Pressure = Pressure { refuses: false, keep: 1.0, sweep_interval: Duration::ZERO };
 
 #[test]
+fn a_burst_is_offered_before_any_of_it_is_dropped() {
+    let start = now();
+    let mut room = open(1..=1);
+    room.set_options(&Options { sweep_interval: Duration::from_secs(1), ..Options::default() });
+    seated(&mut room, waiting(0, None, start), start);
+    let mut got = Vec::new();
+    let mut write = |_: ConnectionId, segments: &mut dyn Iterator<Item = &Segment>| {
+        let mut count = 0;
+        for segment in segments {
+            got.extend(read_back(&segment.bytes));
+            count += 1;
+        }
+        Written { segments: count, more: true }
+    };
+    room.sweep(&mut ALL.clone(), NONE, &|| start, &mut write);
+    room.handle_items(&items(2..=41, 60_000), NONE, start);
+    assert_eq!(room.sweep_at(start), None, "it does not wait for the interval");
+    while room.has_fresh() {
+        assert!(room.sweep(&mut ALL.clone(), NONE, &|| start, &mut write).lost.is_empty());
+    }
+    assert_eq!(got, (2..=41).collect::<Vec<_>>());
+}
+
+#[test]
 fn droppable_messages_make_room_for_others() {
     let start = now();
     let mut room = open(1..=1);
@@ -312,7 +336,7 @@ fn an_interval_lies_between_the_beginnings_of_sweeps() {
 }
 
 #[test]
-fn a_room_rests_as_long_as_a_sweep_took() {
+fn a_room_rests_after_a_long_sweep() {
     let start = now();
     let ms = |ms| start + Duration::from_millis(ms);
     let mut room = open(1..=1);
@@ -336,9 +360,10 @@ fn a_room_rests_as_long_as_a_sweep_took() {
     room.handle_items(&items(2..=2, 1), NONE, start);
     assert!(!sweep(&mut room, 0)); // from 5 to 10
     assert!(sweep(&mut room, 100)); // from 105 to 110: others had their turns meanwhile
-    assert_eq!(room.sweep_at(ms(110)), Some(ms(120)));
+    // Ten of twenty milliseconds are half of a long sweep.
+    assert_eq!(room.sweep_at(ms(110)), Some(ms(115)));
     room.handle_items(&items(3..=3, 1), NONE, start);
-    assert!(!sweep(&mut room, 120));
+    assert!(!sweep(&mut room, 115));
     assert!(sweep(&mut room, 130));
     // What takes no longer than a slice needs no rest.
     assert!(room.sweep(&mut ALL.clone(), NONE, &|| ms(3000), &mut all).done);

@@ -198,9 +198,16 @@ fn who_is_too_slow_is_told_or_closed() {
             Arc::new(Message { offset, time_ms: 0, content })
         };
         tell(&mut shard, "live:1", items((1..=40).map(large)), start);
-        slice(&mut shard, usize::MAX, &mut Vec::new());
+        let nothing = Written { segments: 0, more: false };
+        while shard.sweep(usize::MAX, &now, &mut |_, _, _| nothing) && shard.is_unswept() {}
         let said = events(&mut shard);
         assert!(said.iter().any(|event| event == expected), "{said:?}");
+        // Its seat is nobody else's.
+        let other = shard.connect();
+        shard.handle_ask(other, subscribe(2, "live:1", None), start);
+        open(&mut shard, "live:1", 40, start);
+        shard.retire(id);
+        assert_eq!(shard.rooms.iter().map(|(_, room)| room.members()).sum::<u32>(), 1);
     }
 }
 

@@ -41,6 +41,7 @@ impl Turns {
     /// next.)
     pub(super) fn remove(&mut self, room: usize) {
         self.queued.remove(&room);
+        self.timers.retain(|(_, waiting)| *waiting != room);
     }
 
     /// Time has come to `now`: rooms that waited until then have their turn.

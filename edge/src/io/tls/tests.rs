@@ -49,7 +49,7 @@ async fn pair<T: Send + 'static>(
     let address = listener.local_addr().unwrap();
     let client = std::thread::spawn(move || client(Blocking::connect(address).unwrap(), config));
     let (stream, _) = listener.accept().await.unwrap();
-    let mut socket = Socket::new(stream);
+    let mut socket = Socket::new(stream, Default::default());
     socket.begin_tls(&server).unwrap();
     (socket, client)
 }
