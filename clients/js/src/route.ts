@@ -116,7 +116,7 @@ export class Route {
       return;
     }
     this.#restless += 1;
-    if (this.#restless > 1) this.#waitMs = this.#pause(this.#restless - 2);
+    if (this.#restless > RESTLESS_FREE) this.#waitMs = this.#pause(this.#restless - RESTLESS_FREE - 1);
   }
 
   #pause(n: number): number {
@@ -127,6 +127,9 @@ export class Route {
 function without(edges: readonly Edge[], others: readonly Edge[]): Edge[] {
   return edges.filter((edge) => !others.some((other) => same(edge, other)));
 }
+
+/** So many connections in a row may break early before the next has to wait. */
+const RESTLESS_FREE = 2;
 
 /** A connection that lasts so long holds: what broke it is no reason to wait. */
 export const HELD_MS = 10_000;

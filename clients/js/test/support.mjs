@@ -2,10 +2,16 @@
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { after } from 'node:test';
+import { afterEach } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 
 import { Linecast } from '../dist/index.js';
+
+/** What to end after each test, the last made first. */
+const endings = [];
+afterEach(() => {
+  for (const end of endings.splice(0).reverse()) end();
+});
 
 /** Waits until `good()` is true, or what it answers; fails with `what` after `ms`. */
 export async function until(what, good, ms = 5_000) {
@@ -54,7 +60,7 @@ export class FakeEdge {
     edge.port = edge.http.address().port;
     edge.host = `127.0.0.1:${edge.port}`;
     edge.url = `ws://${edge.host}/connection/websocket`;
-    after(() => edge.stop());
+    endings.push(() => edge.stop());
     return edge;
   }
 
@@ -148,7 +154,7 @@ export class FakeSvrlist {
     svrlist.http.listen(0, '127.0.0.1');
     await once(svrlist.http, 'listening');
     svrlist.url = `http://127.0.0.1:${svrlist.http.address().port}`;
-    after(() => svrlist.stop());
+    endings.push(() => svrlist.stop());
     return svrlist;
   }
 
@@ -248,7 +254,7 @@ export function client({ svrlist, device }, options = {}) {
   linecast.on('fault', (fault) => seen.faults.push(fault));
   linecast.on('report', (report) => seen.reports.push(report));
   linecast.centrifuge.on('error', (error) => seen.errors.push(error));
-  after(() => linecast.close());
+  endings.push(() => linecast.close());
   return { linecast, centrifuge: linecast.centrifuge, seen };
 }
 
