@@ -270,13 +270,13 @@ pub(super) struct OtherDatabases {
 
 #[derive(Args, Debug)]
 pub(super) struct BuildArgs {
-    /// Folder of lists by carrier: NAME.txt, and NAME6.txt for IPv6, one network on each line
+    /// Folder of lists by carrier: NAME.txt, NAME6.txt and NAME46.txt, one network on each line
     #[arg(long, value_name = "DIR")]
     pub(super) carriers: Vec<PathBuf>,
     /// Folder of lists by region: CODE.txt, one network on each line, and names.csv
     #[arg(long, value_name = "DIR")]
     pub(super) regions: Vec<PathBuf>,
-    /// File of such a folder that is no list, without its .txt
+    /// File of such a folder that is no list, without its .txt; NAME6 and NAME46 are skipped with it
     #[arg(long, value_name = "NAME")]
     pub(super) skip: Vec<String>,
     #[command(flatten)]

@@ -32,8 +32,8 @@ pub fn lookup(addresses: &[IpAddr], paths: &Paths) -> Result<String, OpenError> 
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The sources are no good.
-    #[error("cannot build of these sources")]
-    Gather(#[source] GatherError),
+    #[error(transparent)]
+    Gather(#[from] GatherError),
     /// It could not be serialised.
     #[error(transparent)]
     Serialise(#[from] WriteError),
@@ -49,7 +49,7 @@ pub enum BuildError {
 pub fn build(sources: &Sources, output: Option<&Path>) -> Result<String, BuildError> {
     let began = Instant::now();
     let bar = Bar::default();
-    let gathered = sources.gather(|progress| bar.show(progress)).map_err(BuildError::Gather)?;
+    let gathered = sources.gather(|progress| bar.show(progress))?;
     let built = gathered.builder.build(|progress| bar.show(progress));
     let of = built.networks.len();
     let bytes = packed(&built.records, &built.networks, SystemTime::now(), |done| {

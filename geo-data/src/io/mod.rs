@@ -114,10 +114,10 @@ mod tests {
     use super::*;
 
     /// A folder of its own that goes away with the test.
-    struct Folder(PathBuf);
+    pub(super) struct Folder(pub(super) PathBuf);
 
     impl Folder {
-        fn new(name: &str) -> Self {
+        pub(super) fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("geo-data-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             Self(path)

@@ -15,11 +15,11 @@ use crate::span::Family;
 /// Where the sources are; any of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// Folders of `NAME.txt` and `NAME6.txt`, each a carrier's networks.
+    /// Folders of `NAME.txt`, `NAME6.txt` and `NAME46.txt`, each a carrier's networks.
     pub carriers: Vec<PathBuf>,
     /// Folders of `CODE.txt`, each a region's networks, and a `names.csv`.
     pub regions: Vec<PathBuf>,
-    /// Files of these folders that are no list, by their names without `.txt`.
+    /// Files of these folders that are no list, by their names without `.txt`, or without 6 or 46 too.
     pub skip: Vec<String>,
     /// A City database.
     pub city: Option<PathBuf>,
@@ -141,13 +141,24 @@ fn lists_of(folders: &[PathBuf], skip: &[String]) -> Result<Vec<List>, GatherErr
             let path = entry.map_err(failed)?.path();
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let is_list = path.extension().is_some_and(|extension| extension == "txt");
-            if is_list && !skip.contains(&stem) {
+            let skipped = skip.iter().any(|name| *name == stem || name == base(&stem).0);
+            if is_list && !skipped {
                 lists.push(List { folder: folder.clone(), path, stem });
             }
         }
     }
     lists.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(lists)
+}
+
+/// What a list is about by its name, and the only family in it: `cmcc6` is IPv6 alone, `cmcc46` and
+/// `cmcc` may be both.
+fn base(stem: &str) -> (&str, Option<Family>) {
+    match (stem.strip_suffix("46"), stem.strip_suffix('6')) {
+        (Some(name), _) => (name, None),
+        (None, Some(name)) => (name, Some(Family::V6)),
+        (None, None) => (stem, None),
+    }
 }
 
 #[derive(Default)]
@@ -181,16 +192,13 @@ impl Gathering {
     }
 
     fn add_carrier(&mut self, list: &List) -> Result<(), GatherError> {
-        let (name, only) = match list.stem.strip_suffix('6') {
-            Some(name) => (name, Some(Family::V6)),
-            None => (list.stem.as_str(), None),
-        };
+        let (name, only) = base(&list.stem);
         let Some(carrier) = Carrier::of_list(name) else {
             let known = Carrier::ALL.into_iter().filter(|carrier| *carrier != Carrier::Unknown);
             let known: Vec<&str> = known.map(Carrier::as_str).collect();
             let what = format!(
-                "{name:?} is no carrier; allowed are chinanet, cmcc, {}, each also with a 6 behind \
-                 it, and what is to be skipped",
+                "{name:?} is no carrier; allowed are chinanet, cmcc, {}, each also with 6 or 46 behind it \
+                 (IPv6, both), and whatever is skipped",
                 known.join(", ")
             );
             self.fault(&list.path, what);
@@ -219,7 +227,7 @@ impl Gathering {
         let region = match region_of_code(&list.stem) {
             Ok(region) => region,
             Err(what) => {
-                self.fault(&list.path, format!("{what}, and what is to be skipped"));
+                self.fault(&list.path, format!("{what}, and whatever is skipped"));
                 return Ok(());
             }
         };
@@ -278,3 +286,72 @@ pub const LIST_BYTES_MAX: u64 = 64 << 20;
 
 /// The list of names in a folder of regions.
 const NAMES: &str = "names.csv";
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Folder;
+    use super::*;
+
+    #[test]
+    fn names_of_lists() {
+        assert_eq!(base("cmcc"), ("cmcc", None));
+        assert_eq!(base("cmcc6"), ("cmcc", Some(Family::V6)));
+        assert_eq!(base("cmcc46"), ("cmcc", None));
+    }
+
+    #[test]
+    fn all_faults_of_all_files_are_told_at_once() {
+        let folder = Folder::new("sources");
+        let write = |name: &str, text: &str| fs::write(folder.0.join(name), text).unwrap();
+        write("cmcc.txt", "10.0.0.0/8\n2001:db8::/32\n");
+        write("cmcc46.txt", "10.0.0.0/8\n2001:db8::/32\n");
+        write("README.md", "no list");
+        write("china.txt", "10.0.0.0/8\n");
+        write("china6.txt", "2001:db8::/32\n");
+        let table = folder.0.join("table.csv");
+        write("table.csv", "network,carrier\n10.0.0.0/8,mobile\n");
+        let mut sources = Sources {
+            carriers: vec![folder.0.clone()],
+            skip: vec!["china".to_owned()],
+            overrides: vec![table.clone()],
+            ..Sources::default()
+        };
+        let mut steps = Vec::new();
+        let gathered = sources.gather(|progress| steps.push((progress.done, progress.of))).unwrap();
+        assert_eq!(steps, [(1, 3), (2, 3), (3, 3)]);
+        let report = gathered.builder.build(|_| ()).report;
+        assert_eq!(report.sources[0].networks, [2, 2]);
+        assert_eq!(report.tallies[0].said, 1 << 24);
+
+        write("unicom6.txt", "10.0.0.0/8\n");
+        write("chianet.txt", "10.0.0.0/8\n");
+        sources.overrides.push(table);
+        let error = sources.gather(|_| ()).unwrap_err().to_string();
+        let [chianet, unicom, twice] = &error.lines().collect::<Vec<_>>()[..] else {
+            panic!("{error}")
+        };
+        assert!(chianet.contains("chianet.txt: \"chianet\" is no carrier; allowed are"), "{error}");
+        assert!(unicom.contains("unicom6.txt:1: 10.0.0.0/8 is IPv4; allowed in this"), "{error}");
+        assert!(twice.contains("table.csv:2: 10.0.0.0/8 is in ") && twice.ends_with("already"));
+
+        let regions = Sources { regions: vec![folder.0.clone()], ..Sources::default() };
+        let error = regions.gather(|_| ()).unwrap_err().to_string();
+        assert!(
+            error.contains("cmcc.txt: \"cmcc\" is no region; allowed are six-digit"),
+            "{error}"
+        );
+        let absent = Sources { overrides: vec![folder.0.join("none.csv")], ..Sources::default() };
+        let error = absent.gather(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read ") && error.ends_with("none.csv"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let folder = Folder::new("large");
+        let path = folder.0.join("cmcc.txt");
+        fs::File::create(&path).unwrap().set_len(LIST_BYTES_MAX + 1).unwrap();
+        let sources = Sources { carriers: vec![folder.0.clone()], ..Sources::default() };
+        let error = sources.gather(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("cmcc.txt: has 67108865 bytes; allowed are 67108864"), "{error}");
+    }
+}
