@@ -157,6 +157,7 @@ export class Lists {
       if (!response.ok) {
         const waitMs = retryAfter(response.headers.get('retry-after'), this.#platform.wall());
         if (waitMs !== null) this.#notBefore.set(svrlist, this.#platform.wall() + waitMs);
+        await discardBody(response);
         throw new Error(`status ${response.status}`);
       }
       const json: unknown = await response.json();
@@ -193,7 +194,7 @@ export class Lists {
       const now = this.#platform.wall();
       // Only a list that this version wrote, and that holds by a clock which has not been set back.
       const good = list.answer?.edges?.length > 0 && list.until > now && list.until <= now + list.answer.ttlMs &&
-        this.#options.svrlists.includes(list.svrlist);
+        this.#options.svrlists.includes(list.svrlist) && list.answer.edges.every(({ url }) => new URL(url));
       return good ? { ...list, source: 'storage' as const } : null;
     });
   }
@@ -208,6 +209,11 @@ export class Lists {
       return null;
     }
   }
+}
+
+/** Reads nothing of a response, so that its connection is free at once and not when it is collected. */
+export async function discardBody(response: Response): Promise<void> {
+  await response.body?.cancel().catch(() => undefined);
 }
 
 /** Milliseconds that a `Retry-After` header asks for, in seconds or as a date; null if it asks for nothing. */

@@ -1,7 +1,7 @@
 // Tells svrlist what became of connections: at most once in an interval, and when the page goes away.
 
 import type { Edge } from './answer.js';
-import { type List, retryAfter } from './lists.js';
+import { discardBody, type List, retryAfter } from './lists.js';
 import { background, type Platform } from './platform.js';
 import type { Row, Tally } from './tally.js';
 
@@ -113,6 +113,7 @@ export class Reports {
         const waitMs = retryAfter(response.headers.get('retry-after'), this.#platform.wall()) ?? 0;
         this.#dueAt = Math.max(this.#dueAt, this.#platform.now() + waitMs);
       }
+      await discardBody(response);
       return response.status;
     } catch {
       return 0;
