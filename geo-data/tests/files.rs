@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use geo_data::build::Builder;
 use geo_data::database::Kind;
 use geo_data::io::{Paths, open};
 use geo_data::{Carrier, Databases, Place, Region, Source};
@@ -68,6 +69,9 @@ fn every_broken_database_is_refused_or_answers() {
 fn try_out(kind: Kind, path: &Path) -> String {
     match open(kind, path) {
         Ok(database) => {
+            // Whatever can be opened can also be walked through, or is refused then.
+            let walked = Builder::default().add_database(&database, "bad");
+            println!("{} walked: {:?}", path.display(), walked.is_ok());
             let mut databases = Databases::default();
             match kind {
                 Kind::Own => databases.own = Some(database),
