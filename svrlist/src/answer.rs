@@ -5,7 +5,7 @@ use geo_data::Place;
 use serde::Serialize;
 
 use crate::edge::{Edge, Endpoint, Transport};
-use crate::ranking::Choice;
+use crate::ranking::{Choice, Explain};
 
 /// What every answer tells clients about their pace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -106,6 +106,50 @@ pub struct Server<'a> {
     ports: Ports,
     urls: Urls,
     why: String,
+    /// All of it, for whoever asks with `explain=1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<ExplainJson>,
+}
+
+/// Every term of a server's score, in percentage points of drop rate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct ExplainJson {
+    score: f64,
+    behind: f64,
+    mean: f64,
+    residual: f64,
+    load: f64,
+    price: f64,
+    line: f64,
+    doubt: f64,
+    near_best: bool,
+    /// Of the cell's new clients, 0 to 1.
+    share: f64,
+    /// How many reports the mean is made of.
+    reports: f64,
+    event: bool,
+    placed: &'static str,
+}
+
+impl From<&Explain> for ExplainJson {
+    fn from(explain: &Explain) -> Self {
+        let Explain { terms, score, behind, near, share, reports, event, placed } = *explain;
+        Self {
+            score,
+            behind,
+            mean: terms.mean,
+            residual: terms.residual,
+            load: terms.load,
+            price: terms.price,
+            line: terms.line,
+            doubt: terms.doubt,
+            near_best: near,
+            share,
+            reports,
+            event,
+            placed: placed.as_str(),
+        }
+    }
 }
 
 /// The port of each kind of listener that the edge has.
@@ -141,7 +185,7 @@ struct Urls {
 impl<'a> Server<'a> {
     /// The server as its client sees it. Where the edge has several listeners of a kind, `turn`
     /// picks one, so that the ports on a list differ.
-    pub fn new(choice: &Choice<'a>, turn: u64) -> Self {
+    pub fn new(choice: &Choice<'a>, turn: u64, explain: bool) -> Self {
         let edge: &Edge = choice.edge;
         let of = |transport| pick(edge, transport, turn);
         let tcp = of(Transport::GoimTcp);
@@ -177,6 +221,7 @@ impl<'a> Server<'a> {
                 wss: url(http_tls, "wss", CENTRIFUGE_PATH),
             },
             why: choice.why.to_string(),
+            explain: explain.then(|| (&choice.explain).into()),
         }
     }
 }
@@ -205,7 +250,7 @@ mod tests {
         let edges = [Arc::new(edge)];
         let ranking = Ranking::new(Vantage::default(), &edges);
         let choice = ranking.choose(b"1", |_| true).swap_remove(0);
-        serde_json::to_value(Server::new(&choice, turn)).unwrap()
+        serde_json::to_value(Server::new(&choice, turn, turn == 0)).unwrap()
     }
 
     #[test]
@@ -221,6 +266,7 @@ mod tests {
                 "ws": "ws://127.0.0.1:7612/connection/websocket",
             })
         );
+        assert_eq!(server["explain"]["placed"], "near-best");
         assert_eq!(server["city"], "北京市");
         assert_eq!(server["why"], "reached over any carrier, distance unknown, load 0 %");
     }

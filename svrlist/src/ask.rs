@@ -15,6 +15,8 @@ pub struct Ask<'a> {
     pub uid: Option<&'a str>,
     /// What the client runs on; `web` gets edges that speak WebSocket alone.
     pub platform: Option<&'a str>,
+    /// Whether every server comes with all the reasons for its place.
+    pub explain: bool,
 }
 
 /// A parameter that cannot be used.
@@ -47,6 +49,7 @@ impl<'a> Ask<'a> {
             room: read("room", 255, "at most 255 bytes without control characters", printable)?,
             uid: read("uid", 128, "at most 128 bytes without control characters", printable)?,
             platform: read("platform", 32, "at most 32 letters, digits, '.', '-' and '_'", word)?,
+            explain: read("explain", 1, "0 or 1", |c| matches!(c, '0' | '1'))? == Some("1"),
         })
     }
 

@@ -26,6 +26,7 @@ pub mod overview;
 pub mod pages;
 pub mod ranking;
 pub mod registry;
+pub mod report;
 pub mod site;
 pub mod token;
 

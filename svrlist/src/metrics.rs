@@ -15,6 +15,7 @@ use crate::registry::List;
 pub struct Metrics {
     answers: Family<Match, Counter>,
     reports: Family<Outcome, Counter>,
+    told: Family<Outcome, Counter>,
     lines: Gauge,
     edges: Gauge,
     stale: Gauge,
@@ -41,6 +42,8 @@ impl Metrics {
             self.answers.clone(),
         );
         registry.register("reports", "Reports of edges, by outcome", self.reports.clone());
+        let help = "What clients told of an edge, by outcome";
+        registry.register("client_reports", help, self.told.clone());
         registry.register("lines", "Lines of edges that are open", self.lines.clone());
         registry.register("live_edges", "Edges on the list", self.edges.clone());
         registry.register(
@@ -68,6 +71,11 @@ impl Metrics {
     /// A report was taken, or refused.
     pub fn reported(&self, taken: bool) {
         self.reports.get_or_create(&outcome(taken)).inc();
+    }
+
+    /// A client told of an edge: it was heard, or why not.
+    pub fn told(&self, outcome: &'static str) {
+        self.told.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// A line was opened.

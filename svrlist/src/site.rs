@@ -6,13 +6,16 @@
 pub mod lines;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use geo_data::{Cell, Databases, Place};
 use hyper::Method;
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    CACHE_CONTROL, HeaderValue, RETRY_AFTER,
+};
 use moka::sync::Cache;
 use serde::Serialize;
 use shared::address::{bucket, client_address};
@@ -24,11 +27,13 @@ use crate::ask::{Ask, AskError};
 use crate::config::Answers;
 use crate::edge::{Edge, Transport};
 use crate::goim::{Envelope, Instance, Weighted};
+use crate::learning::{self, Learning, View};
 use crate::metrics::Metrics;
 use crate::overview::Overview;
 use crate::pages;
-use crate::ranking::{Choice, Ranking, Vantage};
+use crate::ranking::{Choice, Conditions, Ranking, Vantage};
 use crate::registry::List;
+use crate::report::Body;
 use crate::token::{Minute, Signer};
 
 /// Everything an answer is made from.
@@ -38,7 +43,10 @@ pub struct Site {
     signer: Option<Signer>,
     places: ArcSwap<Databases>,
     list: ArcSwap<List>,
-    rankings: Cache<(u64, Vantage), Arc<Ranking>>,
+    learning: Mutex<Learning>,
+    /// What was learnt, and how often.
+    learnt: ArcSwap<(u64, View)>,
+    rankings: Cache<(u64, u64, Vantage, Cell), Arc<Ranking>>,
     tokens: Cache<(Minute, Cell), Option<Arc<str>>>,
     metrics: Metrics,
 }
@@ -62,6 +70,8 @@ impl Site {
             signer,
             places: ArcSwap::from_pointee(places),
             list: ArcSwap::default(),
+            learning: Mutex::default(),
+            learnt: ArcSwap::default(),
             rankings: Cache::new(RANKINGS_MAX),
             tokens: Cache::new(TOKENS_MAX),
             metrics,
@@ -99,12 +109,14 @@ impl Site {
             // A HEAD is answered like a GET; the server leaves the body out.
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => return allowing(empty(StatusCode::NO_CONTENT)),
+            Method::POST if request.path == REPORT => return public(self.report(request, now)),
             _ => return allowing(error(StatusCode::METHOD_NOT_ALLOWED, "this is only read")),
         }
         if let Some(page) = page {
             return page.response();
         }
         let answer = match request.path.as_str() {
+            REPORT => return allowing(error(StatusCode::METHOD_NOT_ALLOWED, "reports are posted")),
             "/svrlist" => self.svrlist(request, now),
             "/goim/nodes/weighted" => self.weighted(request),
             "/goim/nodes/instances" => self.instances(now),
@@ -132,13 +144,82 @@ impl Site {
         let servers = (0..).zip(&choices);
         let answer = Answer {
             cell: CellJson::from(&client.place),
-            servers: servers.map(|(at, choice)| Server::new(choice, turn ^ at)).collect(),
+            servers: servers
+                .map(|(at, choice)| Server::new(choice, turn ^ at, ask.explain))
+                .collect(),
             stale: list.stale,
             ttl: jittered(self.answers.ttl.as_secs(), turn ^ list.generation),
             pace: self.answers.pace(),
             token: token.as_deref(),
         };
         json(StatusCode::OK, &answer)
+    }
+
+    /// Hears what a client tells of edges.
+    fn report(&self, request: &Request, now: Moment) -> Response {
+        let Some(signer) = &self.signer else {
+            return error(
+                StatusCode::NOT_FOUND,
+                "no cell_token.secret is set, so reports are not taken",
+            );
+        };
+        let body = match Body::parse(&request.body) {
+            Ok(body) => body,
+            Err(fault) => {
+                self.metrics.told("malformed");
+                return error(StatusCode::BAD_REQUEST, &fault.to_string());
+            }
+        };
+        let Some(cell) = signer.read(&body.token, now.calendar) else {
+            self.metrics.told("token");
+            return error(
+                StatusCode::UNAUTHORIZED,
+                "token is none of ours or has run out: ask anew",
+            );
+        };
+        let trusted = &self.answers.trusted_proxies;
+        let address = client_address(request.peer.ip(), &request.headers, trusted);
+        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut again = false;
+        for told in &body.reports {
+            let report = learning::Report {
+                session: body.session_of(told),
+                address,
+                cell,
+                edge: &told.edge,
+                attempts: told.attempts,
+                failures: told.failures,
+                drops: told.drops,
+                lost: None,
+                rtt: told.rtt(),
+            };
+            let heard = learning.handle_report(&report, now.monotonic);
+            again |= heard == Err(learning::Refusal::Again);
+            self.metrics.told(match heard {
+                Ok(()) => "heard",
+                Err(learning::Refusal::Again) => "again",
+                Err(learning::Refusal::Prefix) => "prefix",
+                Err(learning::Refusal::Edge) => "edge",
+                Err(learning::Refusal::Full) => "full",
+            });
+        }
+        if !again {
+            return empty(StatusCode::NO_CONTENT);
+        }
+        let mut response =
+            error(StatusCode::TOO_MANY_REQUESTS, "one report a session and interval");
+        let seconds = HeaderValue::from(learning::INTERVAL.as_secs());
+        response.headers_mut().insert(RETRY_AFTER, seconds);
+        response
+    }
+
+    /// What was heard since the last tick is learnt. To be called every [`learning::TICK`].
+    pub fn learn(&self, now: Instant) {
+        let list = self.list.load();
+        let edges = list.edges.iter().map(|listed| &listed.edge);
+        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = learning.handle_tick(edges, now);
+        self.learnt.store(Arc::new((self.learnt.load().0 + 1, view)));
     }
 
     fn weighted(&self, request: &Request) -> Response {
@@ -177,8 +258,11 @@ impl Site {
     fn ranking(&self, list: &List, place: &Place) -> Arc<Ranking> {
         let position = place.region.position().or(place.position.map(|point| point.coarse()));
         let vantage = Vantage { carrier: place.carrier, position };
-        self.rankings.get_with((list.generation, vantage), || {
-            Arc::new(Ranking::new(vantage, list.edges.iter().map(|listed| &listed.edge)))
+        let (cell, learnt) = (place.cell(), self.learnt.load());
+        self.rankings.get_with((list.generation, learnt.0, vantage, cell), || {
+            let conditions = Conditions { view: learnt.1.clone(), ..Conditions::default() };
+            let edges = list.edges.iter().map(|listed| &listed.edge);
+            Arc::new(Ranking::of(vantage, cell, edges, &conditions))
         })
     }
 
@@ -251,12 +335,16 @@ fn public(mut response: Response) -> Response {
 }
 
 fn allowing(mut response: Response) -> Response {
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS, POST"));
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
     public(response)
 }
 
-const API_PATHS: [&str; 4] =
-    ["/svrlist", "/goim/nodes/weighted", "/goim/nodes/instances", "/edges"];
+const REPORT: &str = "/report";
+const API_PATHS: [&str; 5] =
+    ["/svrlist", "/goim/nodes/weighted", "/goim/nodes/instances", "/edges", REPORT];
 
 const NO_EDGES: &str = "no edge that suits has reported yet; ask again";
 

@@ -7,22 +7,37 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use geo_data::Cell;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde::Serialize;
+use geo_data::{Carrier, Cell, Region};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
 use shared::config::Secret;
 
-/// Signs cell tokens.
+/// Signs cell tokens, and knows its own again.
 #[derive(Clone)]
 pub struct Signer {
     key: EncodingKey,
+    known: DecodingKey,
     lifetime: Duration,
 }
 
 impl Signer {
     /// A signer whose tokens hold for `lifetime`.
     pub fn new(secret: &Secret, lifetime: Duration) -> Self {
-        Self { key: EncodingKey::from_secret(secret.expose().as_bytes()), lifetime }
+        let secret = secret.expose().as_bytes();
+        let (key, known) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
+        Self { key, known, lifetime }
+    }
+
+    /// The cell that a token of ours names; `None` for others, and for those that have run out.
+    pub fn read(&self, token: &str, now: SystemTime) -> Option<Cell> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[AUDIENCE]);
+        validation.validate_exp = false; // by our clock, below
+        let Read { region, carrier, exp } =
+            jsonwebtoken::decode(token, &self.known, &validation).ok()?.claims;
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let cell = Cell { region: Region::parse(&region)?, carrier: Carrier::parse(&carrier)? };
+        (exp > seconds).then_some(cell)
     }
 
     /// The token of a cell; the same for all clients of the cell during a minute, so that it can be
@@ -63,6 +78,13 @@ struct Claims<'a> {
     exp: u64,
 }
 
+#[derive(Deserialize)]
+struct Read {
+    region: String,
+    carrier: String,
+    exp: u64,
+}
+
 /// What the token is for.
 pub const AUDIENCE: &str = "linecast-cell";
 
@@ -97,6 +119,24 @@ mod tests {
         );
         let other = DecodingKey::from_secret(b"other");
         assert!(jsonwebtoken::decode::<serde_json::Value>(&token, &other, &validation).is_err());
+    }
+
+    #[test]
+    fn a_signer_knows_its_own_until_they_run_out() {
+        let signer = |secret| Signer::new(&Secret::new(secret), Duration::from_secs(600));
+        let ours = signer("secret");
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds);
+        for region in ["440100", "110000"] {
+            let cell = Cell { region: Region::parse(region).unwrap(), carrier: Carrier::Mobile };
+            let token = ours.sign(cell, Minute::of(at(0))).unwrap();
+            assert_eq!(ours.read(&token, at(599)), Some(cell));
+            assert_eq!(ours.read(&token, at(600)), None);
+            assert_eq!(signer("other").read(&token, at(0)), None);
+            assert_eq!(ours.read(&token[1..], at(0)), None);
+        }
+        let unknown = Cell::default();
+        let token = ours.sign(unknown, Minute::of(at(0))).unwrap();
+        assert_eq!(ours.read(&token, at(0)), Some(unknown));
     }
 
     #[test]

@@ -29,6 +29,7 @@ use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError
 use tokio::net::TcpListener;
 
 use crate::config::{Config, PREFIX};
+use crate::learning;
 use crate::metrics::Metrics;
 use crate::registry::{List, Registry, TICK};
 use crate::site::lines::Wanted;
@@ -255,11 +256,14 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
 
 async fn tick(desk: Arc<Desk>, shutdown: Shutdown) {
     let mut interval = tokio::time::interval(TICK);
+    let mut lesson = tokio::time::interval(learning::TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    lesson.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.triggered() => return,
             _ = interval.tick() => desk.tell(|registry, now| registry.handle_tick(now)),
+            _ = lesson.tick() => desk.site.learn(Instant::now()),
         }
     }
 }

@@ -210,7 +210,7 @@ fn methods_and_paths() {
     assert_eq!(status(Method::POST, "/nothing"), StatusCode::NOT_FOUND);
     let refused = world.ask(Method::POST, "/svrlist", "127.0.0.1", None);
     assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(refused.headers()["allow"], "GET, HEAD, OPTIONS");
+    assert_eq!(refused.headers()["allow"], "GET, HEAD, OPTIONS, POST");
     assert_eq!(status(Method::OPTIONS, "/svrlist"), StatusCode::NO_CONTENT);
     let answer = world.ask(Method::GET, "/svrlist", "127.0.0.1", None);
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
@@ -233,4 +233,83 @@ fn times_to_live_differ_by_30_percent_at_most() {
     let all: Vec<u64> = (0..1_000).map(|dice| jittered(100, dice)).collect();
     assert_eq!((all.iter().min(), all.iter().max()), (Some(&70), Some(&130)));
     assert_eq!(jittered(1, 0), 1);
+}
+
+impl World {
+    fn report(&self, peer: &str, body: &Value) -> (StatusCode, String) {
+        let request = Request {
+            method: Method::POST,
+            path: "/report".into(),
+            query: Query::parse("").unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.to_string()),
+            peer: SocketAddr::new(peer.parse().unwrap(), 4242),
+        };
+        let response = self.site.answer(&request, self.now);
+        (response.status(), String::from_utf8(body_of(response)).unwrap())
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.monotonic += time;
+        self.now.calendar += time;
+    }
+}
+
+fn body_of(response: Response) -> Vec<u8> {
+    body(response).to_vec()
+}
+
+const WITH_TOKENS: &str = "cell_token.secret = \"s\"\n";
+/// A client of telecom in Beijing, by the demo's places.
+const BEIJING: &str = "127.0.1.1";
+
+#[test]
+fn an_edge_that_fails_its_clients_is_told_last() {
+    let mut world = World::new(WITH_TOKENS);
+    world.site.learn(world.now.monotonic);
+    let best = |world: &World| {
+        let (_, answer) = world.get_as("/svrlist?uid=7&explain=1", BEIJING, None);
+        answer["servers"][0]["id"].as_str().unwrap().to_owned()
+    };
+    let bad = best(&world);
+    for tick in 0..6u64 {
+        let (_, answer) = world.get_as("/svrlist?uid=7", BEIJING, None);
+        for n in 0..40 {
+            let body = serde_json::json!({
+                "token": answer["token"],
+                "session": format!("session {tick} {n}"),
+                "reports": [{ "edge": bad, "attempts": 1, "failures": 1 }],
+            });
+            let (status, said) = world.report(&format!("10.{n}.{tick}.1"), &body);
+            assert_eq!(status, StatusCode::NO_CONTENT, "{said}");
+        }
+        world.pass(learning::TICK);
+        world.site.learn(world.now.monotonic);
+    }
+    assert_ne!(best(&world), bad);
+}
+
+#[test]
+fn reports_are_refused_with_a_reason() {
+    let mut world = World::new(WITH_TOKENS);
+    world.site.learn(world.now.monotonic);
+    let (_, answer) = world.get_as("/svrlist", BEIJING, None);
+    let report = |token: &Value, session: &str| {
+        serde_json::json!({
+            "token": token, "session": session, "reports": [{ "edge": "bj-telecom", "attempts": 1 }],
+        })
+    };
+    let good = report(&answer["token"], "session 1");
+    assert_eq!(world.report(BEIJING, &good).0, StatusCode::NO_CONTENT);
+    assert_eq!(world.report(BEIJING, &good).0, StatusCode::TOO_MANY_REQUESTS, "twice");
+    let forged = report(&Value::from("forged"), "session 2");
+    assert_eq!(world.report(BEIJING, &forged).0, StatusCode::UNAUTHORIZED);
+    let (status, said) = world.report(BEIJING, &serde_json::json!({ "token": "t" }));
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(said.contains("session"), "{said}");
+    world.pass(Duration::from_secs(86_400));
+    assert_eq!(world.report(BEIJING, &good).0, StatusCode::UNAUTHORIZED, "its token has run out");
+
+    let silent = World::new("");
+    assert_eq!(silent.report(BEIJING, &good).0, StatusCode::NOT_FOUND);
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "its output is what the program is for")]
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(args: &Args, folder: &PathBuf) -> Result<Report> {
+async fn run(args: &Args, folder: &Path) -> Result<Report> {
     let program = Program::new(std::env::current_exe().context("find this program")?).with(NODE);
     let edge = vec!["upstream.linger=1s".to_owned()];
     let plan = Plan { edge, ..Plan::edges(1) };
