@@ -32,7 +32,7 @@ test('states and events in order', async () => {
 
 test('the second edge wins if the first is slow', async () => {
   const here = await world();
-  here.edges[0].delayMs = 2_000;
+  here.edges[0].delayMs = 4_000;
   const { linecast } = await connected(here);
   assert.equal(linecast.edge.id, 'b');
   assert.ok(here.edges[1].asked[0] - here.edges[0].asked[0] >= 120);
@@ -65,7 +65,7 @@ test('go-away 3001: to the named edge, although it is the last of the list', asy
   const began = performance.now();
   a.close(3001, `shutdown; next: ${c.host}`);
   await until('on c', () => linecast.edge?.id === 'c');
-  assert.ok(performance.now() - began < 400, 'at once');
+  assert.ok(performance.now() - began < 1_000, 'at once');
   assert.equal(b.asked.length, 0);
   assert.equal(a.asked.length, 1);
   assert.equal(seen.goaways[0].next, c.host);
@@ -168,7 +168,7 @@ test('when all are dead, lists are asked for after svrlist\'s back-off, and it r
   const waits = times.slice(2).map((at, i) => at - times[i + 1]);
   // Three quarters of 0.2 s, 0.4 s, 0.8 s, for dice that fall on one half.
   for (const [i, due] of [150, 300, 600].entries()) {
-    assert.ok(waits[i] >= due - 5 && waits[i] < due + 250, `wait ${i}: ${waits[i]} ms`);
+    assert.ok(waits[i] >= due - 5 && waits[i] < due + 1_000, `wait ${i}: ${waits[i]} ms`);
   }
   b.refuse = null;
   await until('on b', () => linecast.edge?.id === 'b');
@@ -332,7 +332,7 @@ test('the list is asked for anew after its ttl, 30 % earlier or later', async ()
     await until('asked again', () => here.svrlist.asked.length === 2);
     const [first, second] = here.svrlist.asked;
     const waited = second.at - first.at;
-    assert.ok(waited > due - 20 && waited < due + 250, `${waited} ms`);
+    assert.ok(waited > due - 20 && waited < due + 1_000, `${waited} ms`);
     assert.equal(here.edges[0].asked.length, 1, 'and the client stays where it is');
     linecast.close();
     await quiet(1_500);
