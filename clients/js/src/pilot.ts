@@ -143,6 +143,7 @@ export class Pilot implements Harbour {
     if (held === null || held.since !== null) return;
     const { edge } = held.passage;
     this.#release(false);
+    this.tally.handleAttempt(edge.id, false);
     this.#route.handleAgain(edge, this.#edges(), false);
   }
 
@@ -222,8 +223,10 @@ export class Pilot implements Harbour {
         signal,
         onAttempt: (edge, failed, why) => {
           rest.delete(edge);
-          this.tally.handleAttempt(edge.id, failed);
-          if (failed) this.#options.onFault(why, edge);
+          // What was opened counts once the edge has answered, or has not.
+          if (!failed) return;
+          this.tally.handleAttempt(edge.id, true);
+          this.#options.onFault(why, edge);
         },
       }, this.#platform);
       if (passage === null) continue;
@@ -314,8 +317,8 @@ export class Pilot implements Harbour {
   /** The edge ended the connection before it answered the client. */
   #refused(edge: Edge, code: number, reason: string): void {
     const goAway = readGoAway(code, reason);
+    this.tally.handleAttempt(edge.id, goAway === null);
     if (goAway === null) {
-      this.tally.handleFailure(edge.id);
       this.#options.onFault(`closed with ${code} ${reason} before it answered`, edge);
       return;
     }

@@ -28,6 +28,7 @@ export class Tally {
   readonly #edges = new Map<string, Counts>();
   #connected: { readonly edge: string; since: number } | null = null;
 
+  /** A connection was tried, and how that ended is known: so failures are never more than attempts. */
   handleAttempt(edge: string | null, failed: boolean): void {
     const counts = this.#of(edge);
     if (!counts) return;
@@ -35,14 +36,9 @@ export class Tally {
     if (failed) counts.failures += 1;
   }
 
-  /** A connection that was opened, and so counted, broke before the edge answered. */
-  handleFailure(edge: string | null): void {
-    const counts = this.#of(edge);
-    if (counts) counts.failures += 1;
-  }
-
   handleConnected(edge: string | null, rttMs: number | null, now: number): void {
     this.handleEnd(false, now);
+    this.handleAttempt(edge, false);
     const counts = this.#of(edge);
     if (!counts || edge === null) return;
     if (rttMs !== null) counts.rttMs = Math.min(rttMs, counts.rttMs ?? Infinity);
@@ -63,14 +59,15 @@ export class Tally {
     this.#settle(now);
     const rows = [...this.#edges].map(([edge, counts]) => ({
       edge,
-      attempts: counts.attempts,
-      failures: counts.failures,
-      drops: counts.drops,
-      rtt_ms: counts.rttMs === null ? null : Math.round(counts.rttMs * 10) / 10,
-      seconds: Math.round(counts.connectedMs / 100) / 10,
+      attempts: Math.min(counts.attempts, COUNT_MAX),
+      failures: Math.min(counts.failures, COUNT_MAX),
+      drops: Math.min(counts.drops, COUNT_MAX),
+      rtt_ms: counts.rttMs === null ? null : Math.min(Math.round(counts.rttMs * 10) / 10, RTT_MS_MAX),
+      seconds: Math.min(Math.round(counts.connectedMs / 100) / 10, SECONDS_MAX),
     }));
     this.#edges.clear();
-    return rows.filter((row) => row.attempts > 0 || row.drops > 0 || row.failures > 0 || row.seconds > 0);
+    const telling = rows.filter((row) => row.attempts > 0 || row.drops > 0 || row.seconds > 0);
+    return telling.slice(-EDGES_MAX);
   }
 
   /** Puts back rows that could not be reported. */
@@ -104,3 +101,9 @@ export class Tally {
     return counts;
   }
 }
+
+// What svrlist takes at most in one report.
+const EDGES_MAX = 16;
+const COUNT_MAX = 1_000;
+const RTT_MS_MAX = 60_000;
+const SECONDS_MAX = 86_400;

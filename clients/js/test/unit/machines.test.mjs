@@ -152,7 +152,6 @@ test('connections that do not hold wait longer and longer', () => {
 test('counts by edge', () => {
   const tally = new Tally();
   tally.handleAttempt('a', true);
-  tally.handleAttempt('b', false);
   tally.handleConnected('b', 12.345, 1_000);
   assert.deepEqual(tally.take(3_000), [
     { edge: 'a', attempts: 1, failures: 1, drops: 0, rtt_ms: null, seconds: 0 },
@@ -164,6 +163,17 @@ test('counts by edge', () => {
   assert.deepEqual(tally.take(10_000), []);
   tally.restore(rows);
   assert.deepEqual(tally.take(10_000), rows);
+});
+
+test('no more than svrlist takes in one report', () => {
+  const tally = new Tally();
+  for (let n = 0; n < 20; n += 1) tally.handleAttempt(`edge ${n}`, true);
+  for (let n = 0; n < 2_000; n += 1) tally.handleAttempt('edge 19', true);
+  tally.handleConnected('edge 19', 1e9, 0);
+  const rows = tally.take(1e12);
+  assert.equal(rows.length, 16);
+  assert.deepEqual(rows.at(-1),
+    { edge: 'edge 19', attempts: 1_000, failures: 1_000, drops: 0, rtt_ms: 60_000, seconds: 86_400 });
 });
 
 test('an edge without a name is not counted', () => {

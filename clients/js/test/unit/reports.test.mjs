@@ -121,3 +121,11 @@ test('reports can be turned off', async () => {
   assert.equal(here.svrlist.reports.length, 0);
   assert.equal(here.device.beacons.length, 0);
 });
+
+test('an edge that opens and does not answer has failed as often as it was tried', async () => {
+  const { svrlist } = await reporting(({ edges: [a] }) => { a.door = [1011, 'broken']; });
+  await until('a report', () => svrlist.reports.length === 1);
+  const [ofA, ofB] = svrlist.reports[0].reports;
+  assert.deepEqual([ofA.attempts, ofA.failures, ofA.drops], [1, 1, 0]);
+  assert.deepEqual([ofB.attempts, ofB.failures, ofB.drops], [1, 0, 0]);
+});
