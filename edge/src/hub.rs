@@ -284,7 +284,7 @@ impl Hub {
         // Other edges leave the last quarter to this one's clients.
         let is_own = usize::from(shard.0) < SHARDS_MAX;
         let max = if is_own { self.channels_max } else { self.channels_max / 4 * 3 };
-        if self.channels.len() >= max {
+        if self.channels.len() >= max && !self.close_lingering() {
             self.counts.refusals += 1;
             let message = "this edge pulls as many channels as it can".to_owned();
             let news = News::Refused { code: 106, message, temporary: true };
@@ -531,6 +531,19 @@ impl Hub {
         }
     }
 
+    /// Makes room: closes the channel that has had no reader for longest, if there is one among the
+    /// first that something happens to.
+    fn close_lingering(&mut self) -> bool {
+        let lingers = |(_, name): &&(Instant, ChannelName)| {
+            let channel = self.channels.get(name);
+            channel.is_some_and(|channel| channel.shards.is_empty() && !channel.kept_warm)
+        };
+        let first = self.timers.iter().take(LINGERING_LOOKED_AT).find(lingers);
+        let Some((_, name)) = first.cloned() else { return false };
+        self.close(&name);
+        true
+    }
+
     fn close(&mut self, name: &ChannelName) {
         self.close_pull(name);
         self.set_timer(name, None);
@@ -644,6 +657,8 @@ enum Taken {
     Hole,
 }
 
+/// Timers that are looked at for a channel to close.
+const LINGERING_LOOKED_AT: usize = 256;
 /// How long a first reader waits for its channel: within the 5 s after which SDKs give up.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often changed online counts are told to the upstream.

@@ -225,8 +225,13 @@ fn channels_are_bounded() {
     let mut hub = Hub::new(Duration::from_secs(30), 2, start);
     hub.handle_join(SHARD, JoinId(1), room(), None, start);
     let other = ChannelName::parse("live:2").expect("a name").0;
-    hub.handle_join(SHARD, JoinId(2), other, None, start);
+    hub.handle_join(SHARD, JoinId(2), other.clone(), None, start);
     assert_eq!(told(drain(&mut hub), SHARD), ["refused 106 true"]);
+    // What merely lingers makes room.
+    hub.handle_leave(SHARD, JoinId(1), &room(), start);
+    hub.handle_join(SHARD, JoinId(3), other, None, start);
+    assert!(told(drain(&mut hub), SHARD).is_empty());
+    assert!(!hub.channels.contains_key(&room()));
 }
 
 #[test]
