@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use tokio::net::TcpStream;
 
 use super::socket::{READ_BYTES, ReadOutcome};
@@ -20,7 +20,8 @@ use super::socket::{READ_BYTES, ReadOutcome};
 /// The server's end of one TLS connection.
 pub(super) struct Tls {
     connection: UnbufferedServerConnection,
-    /// Bytes that are no whole record yet.
+    /// Bytes that are no whole record yet, or of records that are no whole handshake message. rustls
+    /// remembers places in them, so every call must be given them, whatever it is for.
     incoming: Vec<u8>,
     /// Sealed bytes that the kernel has not taken.
     outgoing: Vec<u8>,
@@ -132,7 +133,7 @@ impl Tls {
             return;
         }
         let mut alert = [0; ALERT_BYTES];
-        let status = self.connection.process_tls_records(&mut []);
+        let status = self.connection.process_tls_records(&mut self.incoming);
         let UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut traffic)), .. } = status
         else {
             return; // no handshake, nobody to tell
@@ -151,11 +152,10 @@ impl Tls {
         answer: &mut Vec<u8>,
         input: &mut BytesMut,
     ) -> io::Result<usize> {
-        let (mut at, mut failed) = (0, None);
+        let mut at = 0;
         loop {
-            // After an error only the alert is asked for.
-            let rest = if self.failed { &mut [] } else { &mut incoming[at..] };
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(rest);
+            let status = self.connection.process_tls_records(&mut incoming[at..]);
+            let UnbufferedStatus { mut discard, state } = status;
             let is_over = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
@@ -165,12 +165,8 @@ impl Tls {
                     }
                     false
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    let start = answer.len();
-                    if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
-                        answer.resize(start + needed.required_size, 0);
-                        data.encode(&mut answer[start..]).map_err(invalid)?;
-                    }
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    encode(data, answer)?;
                     false
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -183,15 +179,30 @@ impl Tls {
                 }
                 Ok(_) => true,
                 Err(error) => {
-                    failed = Some(error);
-                    std::mem::replace(&mut self.failed, true)
+                    self.failed = true;
+                    self.alert(&mut incoming[at + discard..], answer)?;
+                    return Err(invalid(error));
                 }
             };
             at += discard;
             if is_over {
-                return failed.map_or(Ok(at), |error| Err(invalid(error)));
+                return Ok(at);
             }
         }
+    }
+
+    /// After an error, what is left to be said of it. It must not be asked for once too often: what
+    /// came would be looked at again, and `rest` cannot be left out, which rustls knows places in.
+    fn alert(&mut self, rest: &mut [u8], answer: &mut Vec<u8>) -> io::Result<()> {
+        while self.connection.wants_write() {
+            let status = self.connection.process_tls_records(rest);
+            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(data)), .. } = status
+            else {
+                break;
+            };
+            encode(data, answer)?;
+        }
+        Ok(())
     }
 
     /// Answers how many bytes of `sealed` it takes.
@@ -201,10 +212,13 @@ impl Tls {
         }
         let mut at = 0;
         loop {
-            match self.connection.process_tls_records(&mut []).state {
+            let status = self.connection.process_tls_records(&mut self.incoming);
+            let UnbufferedStatus { discard, state } = status;
+            let mut is_sealed = false;
+            match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let length = traffic.encrypt(plain, &mut sealed[at..]).map_err(invalid)?;
-                    return Ok(at + length);
+                    at += traffic.encrypt(plain, &mut sealed[at..]).map_err(invalid)?;
+                    is_sealed = true;
                 }
                 // After very many records the keys are changed.
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -212,6 +226,10 @@ impl Tls {
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return Err(io::Error::new(io::ErrorKind::NotConnected, "no handshake")),
+            }
+            self.incoming.drain(..discard);
+            if is_sealed {
+                return Ok(at);
             }
         }
     }
@@ -231,6 +249,16 @@ impl Tls {
         self.outgoing.extend_from_slice(sealed);
         Ok(())
     }
+}
+
+/// Appends a record of the handshake.
+fn encode<T>(mut data: EncodeTlsData<'_, T>, answer: &mut Vec<u8>) -> io::Result<()> {
+    let start = answer.len();
+    if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
+        answer.resize(start + needed.required_size, 0);
+        data.encode(&mut answer[start..]).map_err(invalid)?;
+    }
+    Ok(())
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

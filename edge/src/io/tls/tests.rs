@@ -3,8 +3,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream as Blocking;
 use std::thread::JoinHandle;
 
+use rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion,
+    RootCertStore, StreamOwned, SupportedCipherSuite,
+};
 use tokio::net::TcpListener;
 
 use super::super::socket::Socket;
@@ -135,4 +139,86 @@ async fn nothing_is_written_before_the_handshake() {
     let error = socket.write(&[IoSlice::new(b"early")]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     drop(client.join());
+}
+
+/// A record of the handshake.
+fn record(payload: &[u8]) -> Vec<u8> {
+    [&[22, 3, 1, 0, payload.len() as u8][..], payload].concat()
+}
+
+#[tokio::test]
+async fn messages_behind_a_broken_one_are_not_looked_at() {
+    // Two hellos in one record: one that is none, and one that is complete.
+    let hellos = record(&[1, 0, 0, 2, 0, 0, 1, 0, 0, 0]);
+    let (mut socket, client) = pair(&[&rustls::version::TLS13], move |mut stream, _| {
+        stream.write_all(&hellos).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    })
+    .await;
+    assert_eq!(echo(&mut socket).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    drop(socket);
+    let answer = client.join().unwrap();
+    assert_eq!(answer.first(), Some(&21), "an alert, and not {answer:?}");
+}
+
+#[tokio::test]
+async fn half_a_hello_does_not_hinder_the_end() {
+    let half = record(&[1, 0, 1, 0, 3, 3]);
+    let (mut socket, client) = pair(&[&rustls::version::TLS13], move |mut stream, _| {
+        stream.write_all(&half).unwrap();
+        stream
+    })
+    .await;
+    let mut input = BytesMut::new();
+    while socket.tls().unwrap().incoming.is_empty() {
+        poll_fn(|cx| socket.poll_readable(cx)).await.unwrap();
+        socket.read(&mut input, READ_BYTES).unwrap();
+    }
+    socket.finish();
+    drop(client.join());
+}
+
+#[tokio::test]
+async fn half_a_key_update_does_not_hinder_writing() {
+    let (mut socket, client) = pair(&[&rustls::version::TLS13], |stream, config| {
+        let mut config = ClientConfig::clone(&config);
+        config.enable_secret_extraction = true;
+        let mut stream = connect(stream, Arc::new(config));
+        stream.write_all(b"ping").unwrap();
+        stream.read_exact(&mut [0; 4]).unwrap();
+        let (client, mut socket) = stream.into_parts();
+        let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else {
+            panic!("TLS 1.3")
+        };
+        let (seq, secrets) = client.dangerous_extract_secrets().unwrap().tx;
+        let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("AES") };
+        let message = OutboundPlainMessage {
+            typ: ContentType::Handshake,
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(&[24, 0]),
+        };
+        let record = suite.aead_alg.encrypter(key, iv).encrypt(message, seq).unwrap();
+        socket.write_all(&record.encode()).unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap();
+        answer.len()
+    })
+    .await;
+    let mut input = BytesMut::new();
+    while &input[..] != b"ping" {
+        poll_fn(|cx| socket.poll_readable(cx)).await.unwrap();
+        socket.read(&mut input, READ_BYTES).unwrap();
+    }
+    assert_eq!(socket.write(&[IoSlice::new(b"pong")]).unwrap(), 4);
+    while socket.tls().unwrap().incoming.is_empty() {
+        poll_fn(|cx| socket.poll_readable(cx)).await.unwrap();
+        socket.read(&mut input, READ_BYTES).unwrap();
+    }
+    assert_eq!(socket.write(&[IoSlice::new(b"news")]).unwrap(), 4);
+    socket.finish();
+    drop(socket);
+    // A record with four bytes and one with an alert, each with 5 bytes of head, 1 of type, 16 of tag.
+    assert_eq!(client.join().unwrap(), 4 + 22 + 2 + 22);
 }
