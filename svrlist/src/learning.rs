@@ -165,7 +165,17 @@ struct State {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Pair {
     rate: Mean,
+    /// The same of the last hours: what is expected where nobody has been of late.
+    long: Mean,
     rtt_ms: Mean,
+}
+
+impl Pair {
+    /// How well it is known, in reports of late.
+    fn known(&self, at: f64) -> f64 {
+        let long = self.long.weight(at, LONG_HALF_LIFE);
+        self.rate.weight(at, HALF_LIFE) + LONG_WORTH * long
+    }
 }
 
 /// Pairs that are alike before anything is known of them.
@@ -311,10 +321,12 @@ struct Sample<'a> {
     pair: (Slot, Slot),
     cell: Cell,
     edge: &'a Edge,
-    /// Observations.
+    /// Observations: reports, and ends as far as they count.
     count: f64,
     /// Their mean.
     rate: f64,
+    /// The same for what is slow, where an end counts less: it is a yes or no, and scatters more.
+    slow: (f64, f64),
     rtts: (f64, f64),
 }
 
@@ -360,11 +372,14 @@ impl State {
             let ends = if known { tally.ends } else { 0.0 };
             let shift = of(&usual.1) - of(&usual.0);
             let abnormal = if tally.ends > 0.0 { tally.abnormal / tally.ends + shift } else { 0.0 };
-            let count = tally.reports + ends;
+            let mix = |weight: f64| {
+                let count = tally.reports + weight * ends;
+                (count, (tally.bad + weight * ends * abnormal) / count)
+            };
+            let (count, rate) = mix(END_WEIGHT);
             if count > 0.0 {
-                let rate = (tally.bad + ends * abnormal) / count;
-                let rtts = tally.rtts;
-                samples.push(Sample { pair: *pair, cell: *cell, edge, count, rate, rtts });
+                let (slow, rtts) = (mix(END_WEIGHT_SLOW), tally.rtts);
+                samples.push(Sample { pair: *pair, cell: *cell, edge, count, rate, slow, rtts });
             }
         }
         // What is usual changes after it was used, so that the order of the pairs does not matter.
@@ -396,7 +411,10 @@ impl State {
             .get(&class)
             .map_or(0.0, |mean| mean.get(0.0, CLASS_PRIOR_WEIGHT, self.clock, CLASS_HALF_LIFE));
         let prior = share(prior + beyond);
-        pair.map_or(prior, |pair| pair.rate.get(prior, PRIOR_WEIGHT, self.clock, HALF_LIFE))
+        pair.map_or(prior, |pair| {
+            let long = pair.long.get(prior, PRIOR_WEIGHT, self.clock, LONG_HALF_LIFE);
+            pair.rate.get(long, PRIOR_WEIGHT, self.clock, HALF_LIFE)
+        })
     }
 
     fn learn(&mut self, samples: &[Sample<'_>]) {
@@ -428,16 +446,21 @@ impl State {
             let residual = self.residuals.get(&(sample.cell.carrier, sample.pair.1));
             let explained = residual.map_or(0.0, |residual| residual.get(at));
             let event = residual.is_some_and(|residual| residual.event(at));
-            let rate = share(sample.rate - explained);
+            let (count, rate) = sample.slow;
+            let rate = share(rate - explained);
             let (class, prior) = class(sample.cell.carrier, sample.position(), sample.edge);
             if !event {
                 let mean = self.classes.entry(class).or_default();
-                mean.add(rate - prior, sample.count, at, CLASS_HALF_LIFE);
+                mean.add(rate - prior, count, at, CLASS_HALF_LIFE);
                 mean.limit(CLASS_WEIGHT_MAX);
             }
             if self.pairs.len() < PAIRS_MAX || self.pairs.contains_key(&sample.pair) {
                 let pair = self.pairs.entry(sample.pair).or_default();
-                pair.rate.add(rate, sample.count, at, HALF_LIFE);
+                pair.rate.add(rate, count, at, HALF_LIFE);
+                if !event {
+                    pair.long.add(rate, count, at, LONG_HALF_LIFE);
+                    pair.long.limit(LONG_WEIGHT_MAX);
+                }
                 let (rtts, sum) = sample.rtts;
                 if rtts > 0.0 {
                     pair.rtt_ms.add(sum / rtts, rtts, at, HALF_LIFE);
@@ -460,7 +483,7 @@ impl State {
     /// Forgets what has faded.
     fn sweep(&mut self) {
         let at = self.clock;
-        self.pairs.retain(|_, pair| pair.rate.weight(at, HALF_LIFE) > FADED);
+        self.pairs.retain(|_, pair| pair.known(at) > FADED);
         self.residuals.retain(|_, residual| !residual.is_faded(at));
         let listed = &mut self.listed;
         listed.retain(|_, last| at - *last < EDGE_FORGOTTEN_AFTER.as_secs_f64());
@@ -499,6 +522,15 @@ pub const TICK: Duration = Duration::from_secs(5);
 /// Half of what makes the usual rate is younger than this.
 pub const HALF_LIFE: Duration = Duration::from_secs(180);
 
+/// And of what is expected where nobody has been for a while.
+pub const LONG_HALF_LIFE: Duration = Duration::from_secs(3600);
+
+/// Reports of hours that are remembered for it.
+const LONG_WEIGHT_MAX: f64 = 200.0;
+
+/// What a report of an hour is worth beside one of a minute.
+const LONG_WORTH: f64 = 0.1;
+
 /// Reports that the prior weighs.
 pub const PRIOR_WEIGHT: f64 = 4.0;
 
@@ -509,7 +541,7 @@ pub const CELLS_MAX: usize = 4096;
 /// Edges that are known, in three sizes of the largest network thought of.
 pub const EDGES_MAX: usize = 4096;
 
-/// (cell, edge) pairs with observations of the last half hour, 100 bytes each: 50 MiB at most.
+/// (cell, edge) pairs with observations of the last hours, 130 bytes each: 65 MiB at most.
 pub const PAIRS_MAX: usize = 1 << 19;
 
 /// Without any report for so long, nobody can be heard, and what is known is kept as it is.
@@ -537,6 +569,12 @@ const USUAL_HALF_LIFE: Duration = Duration::from_secs(1800);
 
 /// Ends after which what is usual is known to a few points.
 const USUAL_PRIOR: f64 = 100.0;
+
+/// A session's end, in reports, where speed matters: it comes at once, a report of a client some seconds late.
+const END_WEIGHT: f64 = 0.5;
+
+/// And where it does not.
+const END_WEIGHT_SLOW: f64 = 0.1;
 
 /// Pairs with less left than this are as good as new.
 const FADED: f64 = 0.05;

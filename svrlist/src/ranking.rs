@@ -54,7 +54,7 @@ pub struct Vantage {
 }
 
 /// Everything else that a ranking depends on; cheap to clone. The default knows and wants nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Conditions {
     /// What was learnt.
     pub view: View,
@@ -66,6 +66,21 @@ pub struct Conditions {
     pub fill: Arc<Fill>,
     /// Counts minutes or the like: whoever explores changes with it.
     pub turn: u64,
+    /// Edges within so many percentage points of the best are as good as it; usually [`NEAR_PP`].
+    pub near_pp: f64,
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self {
+            view: View::default(),
+            policy: Arc::default(),
+            prices: Arc::default(),
+            fill: Arc::default(),
+            turn: 0,
+            near_pp: NEAR_PP,
+        }
+    }
 }
 
 /// Prices by site.
@@ -107,6 +122,7 @@ pub struct Ranking {
     entries: Vec<Entry>,
     policy: Arc<Policy>,
     turn: u64,
+    near_pp: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -150,7 +166,7 @@ pub fn plan(
     let pairs = all.iter().zip(demands);
     let offers: Vec<Offer<'_>> =
         pairs.map(|(entries, demand)| Offer { entries, sessions: demand.sessions }).collect();
-    let fill = Arc::new(Fill::new(quotas, &offers));
+    let fill = Arc::new(Fill::new(quotas, &offers, conditions.near_pp));
     let rankings = all.into_iter().map(|entries| Ranking::filled(entries, &fill, conditions));
     Plan { rankings: rankings.collect(), fill }
 }
@@ -175,13 +191,15 @@ impl Ranking {
 
     fn filled(mut entries: Vec<Entry>, fill: &Fill, conditions: &Conditions) -> Self {
         let best = entries.first().map_or(0.0, |entry| entry.score);
-        let shares = fill::shares(&entries, fill);
+        let shares = fill::shares(&entries, fill, conditions.near_pp);
         for (entry, share) in entries.iter_mut().zip(shares) {
             let behind = entry.score - best - entry.terms.doubt;
-            entry.near = entry.standing == Standing::Open && fill::nearness(behind) > 0.0;
+            entry.near = entry.standing == Standing::Open
+                && fill::nearness(behind, conditions.near_pp) > 0.0;
             entry.share = share;
         }
-        Self { entries, policy: Arc::clone(&conditions.policy), turn: conditions.turn }
+        let Conditions { policy, turn, near_pp, .. } = conditions;
+        Self { entries, policy: Arc::clone(policy), turn: *turn, near_pp: *near_pp }
     }
 
     /// The share of the cell's new clients that each edge is told first to, for those that any are.
@@ -242,7 +260,7 @@ impl Ranking {
             enough.count(entry);
             placed.push(Candidate::of(entry, group, user));
         }
-        share_among_near(&mut placed, user);
+        share_among_near(&mut placed, user, self.near_pp);
         spread(&mut placed);
         self.explore(&mut placed, user, &admits);
         let best = self.entries.first().map_or(0.0, |entry| entry.score);
@@ -422,7 +440,7 @@ impl<'a> Candidate<'a> {
 
 /// Where the shares say nothing of those who are left (another zone, a kind of client that few edges serve),
 /// the near-best of them share the users all the same.
-fn share_among_near(placed: &mut [Candidate<'_>], user: u64) {
+fn share_among_near(placed: &mut [Candidate<'_>], user: u64, near_pp: f64) {
     let first =
         placed.iter().map(|candidate| (candidate.place.standing, candidate.place.group)).min();
     let Some(first) = first else { return };
@@ -434,7 +452,7 @@ fn share_among_near(placed: &mut [Candidate<'_>], user: u64) {
     let scores = placed.iter_mut().filter(of_first).map(|c| c.entry.score);
     let best = scores.fold(f64::INFINITY, f64::min);
     for candidate in placed.iter_mut().filter(of_first) {
-        let near = fill::nearness(candidate.entry.score - best);
+        let near = fill::nearness(candidate.entry.score - best, near_pp);
         if near > 0.0 {
             let weight = if candidate.entry.weight > 0.0 { candidate.entry.weight } else { 1.0 };
             candidate.place.tier = Tier::Drawn(draw(candidate.entry, user, near * weight));

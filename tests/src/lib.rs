@@ -21,6 +21,7 @@ pub mod latency;
 pub mod lines;
 pub mod metrics;
 pub mod network;
+pub mod ranking;
 pub mod real_client;
 pub mod simulation;
 pub mod storms;

@@ -19,7 +19,7 @@ pub struct Snapshot {
     clock: f64,
     cells: Vec<String>,
     edges: Vec<String>,
-    pairs: Vec<(u32, u32, Mean)>,
+    pairs: Vec<(u32, u32, Mean, Mean)>,
     residuals: Vec<(String, u32, Residual)>,
     classes: Vec<(u8, u8, Mean)>,
     usual: Vec<(String, Mean, Mean)>,
@@ -47,7 +47,7 @@ impl Learning {
         let cell_at = |slot: &Slot| cells.binary_search_by_key(slot, |(slot, _)| *slot).ok();
         let edge_at = |slot: &Slot| edges.binary_search_by_key(slot, |(slot, _)| *slot).ok();
         let pairs = state.pairs.iter().filter_map(|((cell, edge), pair)| {
-            Some((cell_at(cell)? as u32, edge_at(edge)? as u32, pair.rate))
+            Some((cell_at(cell)? as u32, edge_at(edge)? as u32, pair.rate, pair.long))
         });
         let residuals = state.residuals.iter().filter_map(|((carrier, edge), residual)| {
             Some((carrier.to_string(), edge_at(edge)? as u32, *residual))
@@ -66,7 +66,7 @@ impl Learning {
             usual: usual.collect(),
         };
         // One state has one text.
-        snapshot.pairs.sort_by_key(|(cell, edge, _)| (*cell, *edge));
+        snapshot.pairs.sort_by_key(|(cell, edge, ..)| (*cell, *edge));
         snapshot.residuals.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         snapshot.classes.sort_by_key(|(relation, distance, _)| (*relation, *distance));
         snapshot.usual.sort_by(|a, b| a.0.cmp(&b.0));
@@ -102,8 +102,8 @@ impl Learning {
         let at = |slots: &[Slot], number: u32| {
             slots.get(number as usize).copied().ok_or(SnapshotError::Damaged)
         };
-        for (cell, edge, rate) in &snapshot.pairs {
-            let pair = Pair { rate: *rate, ..Pair::default() };
+        for (cell, edge, rate, long) in &snapshot.pairs {
+            let pair = Pair { rate: *rate, long: *long, ..Pair::default() };
             state.pairs.insert((at(&cells, *cell)?, at(&edges, *edge)?), pair);
         }
         for (of, edge, residual) in &snapshot.residuals {

@@ -1,8 +1,9 @@
 //! What is known, to be read while more is learnt.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use geo_data::{Cell, Position};
+use geo_data::{Carrier, Cell, Position};
 
 use super::index::Slot;
 use super::{HALF_LIFE, State};
@@ -27,7 +28,8 @@ pub struct Estimate {
     pub mean_pp: f64,
     /// What is to be added right now.
     pub residual_pp: f64,
-    /// Reports of late that the usual rate is made of; the prior is not counted.
+    /// Reports of late that the usual rate is made of, and a tenth of older ones; the prior is not
+    /// counted.
     pub reports: f64,
     /// Whether an incident is going on for the carrier's clients.
     pub event: bool,
@@ -54,6 +56,15 @@ impl View {
         Row { state: &self.0, cell, slot: self.0.cells.get(&cell) }
     }
 
+    /// The incidents that are going on: whose clients have trouble with which edge.
+    pub fn events(&self) -> impl Iterator<Item = (Carrier, &Arc<str>)> {
+        let state = &*self.0;
+        let names: HashMap<Slot, &Arc<str>> =
+            state.edges.iter().map(|(name, slot)| (slot, name)).collect();
+        let on = state.residuals.iter().filter(|(_, residual)| residual.event(state.clock));
+        on.filter_map(move |((carrier, slot), _)| Some((*carrier, *names.get(slot)?)))
+    }
+
     /// The cells of which anything is known.
     pub fn cells(&self) -> impl Iterator<Item = Cell> {
         self.0.cells.iter().map(|(cell, _)| *cell)
@@ -77,7 +88,7 @@ impl Row<'_> {
         Estimate {
             mean_pp: 100.0 * self.state.usual(pair, self.cell.carrier, position, edge),
             residual_pp: residual.map_or(0.0, |residual| 100.0 * residual.get(at)),
-            reports: pair.map_or(0.0, |pair| pair.rate.weight(at, HALF_LIFE)),
+            reports: pair.map_or(0.0, |pair| pair.known(at)),
             event: residual.is_some_and(|residual| residual.event(at)),
             cut: slot.is_some_and(|slot| self.state.cut.contains(&slot)),
             rtt_ms: rtt.map(|rtt| rtt.get(0.0, 0.0, at, HALF_LIFE)),

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::score::LOAD_EASY;
 use super::{Entry, LOAD_FULL, Standing};
 use crate::edge::Edge;
 
@@ -40,10 +41,12 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// What an edge may gain: `departures` (sessions that leave it within the tick) and a share
-    /// of its room.
+    /// What an edge may gain: `departures` (sessions that leave it within the tick), a share
+    /// of its room, and of the last of its room, which costs, a smaller one.
     pub fn of(edge: &Edge, departures: f64) -> Self {
-        let sessions = (departures + ROOM_SHARE * room(edge)).max(0.0);
+        let easy = capacity(edge) * (LOAD_EASY - edge.load).max(0.0);
+        let gain = ROOM_SHARE * easy + LAST_ROOM_SHARE * (room(edge) - easy);
+        let sessions = (departures + gain).max(0.0);
         // Beyond the last few percent, not even those who leave are replaced.
         let sessions = if edge.load >= LOAD_FULL { 0.0 } else { sessions };
         Self { edge: Arc::clone(&edge.name), sessions }
@@ -58,14 +61,14 @@ pub(super) struct Offer<'a> {
 
 impl Fill {
     /// Fills the edges with what cells offer.
-    pub(super) fn new(quotas: &[Quota], offers: &[Offer<'_>]) -> Self {
+    pub(super) fn new(quotas: &[Quota], offers: &[Offer<'_>], near_pp: f64) -> Self {
         let rounds = |quota: &Quota| {
             let rounds = Rounds { accept: [1.0; ROUNDS], left: [quota.sessions; ROUNDS] };
             (Arc::clone(&quota.edge), rounds)
         };
         let mut fill = Self { edges: quotas.iter().map(rounds).collect() };
         let mut kernels: Vec<Kernel> =
-            offers.iter().map(|offer| Kernel::of(offer.entries, &fill)).collect();
+            offers.iter().map(|offer| Kernel::of(offer.entries, &fill, near_pp)).collect();
         for round in 0..ROUNDS {
             let mut offered: HashMap<Arc<str>, f64> = HashMap::new();
             for (offer, kernel) in offers.iter().zip(&mut kernels) {
@@ -102,8 +105,8 @@ impl Fill {
 
 /// The share of a cell's new sessions that each of its entries gets; they sum to 1 where any entry
 /// is open.
-pub(super) fn shares(entries: &[Entry], fill: &Fill) -> Vec<f64> {
-    let mut kernel = Kernel::of(entries, fill);
+pub(super) fn shares(entries: &[Entry], fill: &Fill, near_pp: f64) -> Vec<f64> {
+    let mut kernel = Kernel::of(entries, fill, near_pp);
     for round in 0..ROUNDS {
         kernel.offer(entries, fill, round);
         kernel.settle(entries, fill, round);
@@ -114,6 +117,7 @@ pub(super) fn shares(entries: &[Entry], fill: &Fill) -> Vec<f64> {
 /// A cell in the middle of the fill.
 struct Kernel {
     best: f64,
+    near_pp: f64,
     /// How many of the entries, which are in order, are open.
     open: usize,
     taken: Vec<f64>,
@@ -124,12 +128,12 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn of(entries: &[Entry], fill: &Fill) -> Self {
+    fn of(entries: &[Entry], fill: &Fill, near_pp: f64) -> Self {
         let open = entries.partition_point(|entry| entry.standing == Standing::Open);
         let takes = |entry: &&Entry| fill.left(&entry.edge, 0) >= 1.0;
         let best = entries[..open].iter().find(takes).or(entries.first());
         let best = best.map_or(0.0, |entry| entry.score);
-        Self { best, open, taken: vec![0.0; entries.len()], offers: Vec::new(), over: 1.0 }
+        Self { best, near_pp, open, taken: vec![0.0; entries.len()], offers: Vec::new(), over: 1.0 }
     }
 
     fn offer(&mut self, entries: &[Entry], fill: &Fill, round: usize) -> Vec<(usize, f64)> {
@@ -139,10 +143,10 @@ impl Kernel {
             for (at, entry) in entries[..self.open].iter().enumerate() {
                 let behind = entry.score - self.best;
                 let weight = if round == 0 {
-                    if behind > NEAR_PP + DOUBT_MAX_PP {
+                    if behind > self.near_pp + DOUBT_MAX_PP {
                         break;
                     }
-                    nearness(behind - entry.terms.doubt) * pull(entry)
+                    self.appeal(entry, behind) * pull(entry)
                 } else {
                     if behind > SPILL_PP * SPILL_MAX {
                         break;
@@ -157,6 +161,13 @@ impl Kernel {
             self.offers.iter_mut().for_each(|(_, weight)| *weight *= self.over / sum);
         }
         self.offers.clone()
+    }
+
+    /// How much an edge is among the near-best; one that only doubt brings among them gets few, whose
+    /// reports settle it, rather than a flood that leaves again.
+    fn appeal(&self, entry: &Entry, behind: f64) -> f64 {
+        let doubted = nearness(behind - entry.terms.doubt, self.near_pp);
+        nearness(behind, self.near_pp).max(DOUBTED_SHARE * doubted)
     }
 
     fn settle(&mut self, entries: &[Entry], fill: &Fill, round: usize) {
@@ -185,8 +196,8 @@ impl Kernel {
 
 /// 1 for the best, falling to 0 where an edge is no longer among the near-best. Without a step,
 /// so that small changes move few users.
-pub(super) fn nearness(behind: f64) -> f64 {
-    1.0 - behind.max(0.0) / NEAR_PP
+pub(super) fn nearness(behind: f64, near_pp: f64) -> f64 {
+    if behind <= 0.0 { 1.0 } else { 1.0 - behind / near_pp }
 }
 
 /// The pull of an edge on those for whom it is as good as others: two random candidates of which the
@@ -212,6 +223,9 @@ pub(super) fn capacity(edge: &Edge) -> f64 {
 /// Edges within so many points of the best are as good as it: from the evaluation of rankings.
 pub const NEAR_PP: f64 = 0.4;
 
+/// The part of its clients that an edge gets which is among the near-best by doubt alone.
+const DOUBTED_SHARE: f64 = 0.03;
+
 /// What doubt adds to [`NEAR_PP`] at most.
 const DOUBT_MAX_PP: f64 = 0.5;
 
@@ -223,6 +237,10 @@ const SPILL_MAX: f64 = 12.0;
 
 /// Of an edge's room, what it may gain in one tick: loads are known late.
 pub const ROOM_SHARE: f64 = 0.25;
+
+/// And of the room beyond the easy load: the price of load follows two ticks late, and what comes in until
+/// then must not swing it past its aim.
+const LAST_ROOM_SHARE: f64 = 0.03;
 
 /// The near-best, then three times what spills.
 const ROUNDS: usize = 4;

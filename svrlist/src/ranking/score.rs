@@ -134,7 +134,7 @@ const DISTANCE_MAX_PP: f64 = 5.0;
 const DISTANCE_UNKNOWN_PP: f64 = 2.5;
 
 /// Load that costs nothing.
-const LOAD_EASY: f64 = 0.80;
+pub(super) const LOAD_EASY: f64 = 0.80;
 
 /// Load from which every client more is felt.
 const LOAD_HIGH: f64 = 0.92;

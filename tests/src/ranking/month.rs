@@ -1,0 +1,174 @@
+//! A month of evenings: what sites are billed for, with and without a price on bandwidth.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use svrlist::budget::{AMBITION, Budget};
+use svrlist::edge::Edge;
+use svrlist::ranking::{Conditions, Prices};
+
+use super::drive::Scale;
+use super::outcome::percentile;
+use super::policy::{Told, exactly, planned};
+use super::world::World;
+
+/// What a month came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Month {
+    /// The sum of the sites' 95th percentiles, in capacities of the mean site: by quality alone, and priced.
+    pub bills: [f64; 2],
+    /// Mean drop rates.
+    pub drops: [f64; 2],
+    /// The highest loads.
+    pub loads: [f64; 2],
+}
+
+impl Month {
+    /// How much lower the bill is, as a share.
+    pub fn saved(&self) -> f64 {
+        1.0 - self.bills[1] / self.bills[0]
+    }
+
+    /// What that cost clients, in percentage points.
+    pub fn cost_pp(&self) -> f64 {
+        (self.drops[1] - self.drops[0]) * 100.0
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [before, after] = self.drops.map(|drop| drop * 100.0);
+        let [free, priced] = self.loads;
+        write!(
+            f,
+            "the sum of 95th percentiles is {:.1} % lower than by quality alone, at {:+.3} pp \
+             ({before:.3} % to {after:.3} %), highest load {free:.2} to {priced:.2}",
+            self.saved() * 100.0,
+            self.cost_pp(),
+        )
+    }
+}
+
+/// A month of so many days in the world of a seed, first by quality alone, then wishing for
+/// [`AMBITION`] of what that was billed.
+pub fn bill(seed: u64, days: usize) -> Month {
+    let scale = Scale { incidents: false, ..Scale::USUAL };
+    let world = World::new(seed, &scale);
+    let slots = (days * SLOTS_A_DAY) as u32;
+    let free = run(&world, days, None);
+    let wishes: BTreeMap<Arc<str>, f64> =
+        free.billed.iter().map(|(site, bill)| (Arc::clone(site), AMBITION * bill)).collect();
+    let budgets = wishes.into_iter().map(|(site, wish)| {
+        let budget = Budget::new(slots, wish, &site);
+        (site, budget)
+    });
+    let priced = run(&world, days, Some(budgets.collect()));
+    let sum = |run: &Ran| run.billed.values().sum::<f64>();
+    Month {
+        bills: [sum(&free), sum(&priced)],
+        drops: [free.drop, priced.drop],
+        loads: [free.load, priced.load],
+    }
+}
+
+struct Ran {
+    billed: BTreeMap<Arc<str>, f64>,
+    drop: f64,
+    load: f64,
+}
+
+fn run(world: &World, days: usize, mut budgets: Option<BTreeMap<Arc<str>, Budget>>) -> Ran {
+    let width = world.edges.len();
+    let stay = (-TICK_SECONDS / 600.0).exp();
+    let numbers: Vec<usize> = (0..width).collect();
+    let known = exactly(world, &world.listed(0, &vec![0.0; width]), world.base(), width).view;
+    let mut sessions = vec![0.0; world.cells.len() * width];
+    let mut rates: BTreeMap<Arc<str>, Vec<f64>> = BTreeMap::new();
+    let (mut lost, mut all, mut highest) = (0.0, 0.0, 0.0_f64);
+    let mut slot: BTreeMap<Arc<str>, f64> = BTreeMap::new();
+    for tick in 0..days * SLOTS_A_DAY * TICKS_A_SLOT {
+        let hour = (tick as f64 * TICK_SECONDS / 3600.0) % 24.0;
+        let come = world.arrivals * (TICK_SECONDS / 5.0) * busy(hour);
+        let demand: Vec<f64> = world.cells.iter().map(|place| place.weight * come).collect();
+        let loads = loads(world, &sessions);
+        highest = loads.iter().copied().fold(highest, f64::max);
+        let edges: Vec<Arc<Edge>> = world.listed(0, &loads);
+        let sites = rates_of(world, &loads);
+        let mut conditions = Conditions { view: known.clone(), ..Conditions::default() };
+        if let Some(budgets) = &mut budgets {
+            let price = |(site, rate): (&Arc<str>, &f64)| {
+                Some((Arc::clone(site), budgets.get(site)?.price(*rate)))
+            };
+            conditions.prices = Arc::new(sites.iter().filter_map(price).collect::<Prices>());
+        }
+        let told = Told {
+            world,
+            tick,
+            edges: &edges,
+            numbers: &numbers,
+            heard: &[],
+            demand: &demand,
+            drops: world.base(),
+            loads: &loads,
+        };
+        let (shares, _) = planned(&told, &conditions);
+        sessions.iter_mut().for_each(|sessions| *sessions *= stay);
+        for (cell, shares) in shares.iter().enumerate() {
+            for (edge, share) in shares {
+                sessions[cell * width + edge] += demand[cell] * share;
+            }
+        }
+        for (sessions, drop) in sessions.iter().zip(world.base()) {
+            lost += sessions * drop;
+            all += sessions;
+        }
+        for (site, rate) in sites {
+            if let Some(budget) = budgets.as_mut().and_then(|budgets| budgets.get_mut(&site)) {
+                budget.handle_rate(rate);
+            }
+            *slot.entry(site).or_default() += rate / TICKS_A_SLOT as f64;
+        }
+        if (tick + 1) % TICKS_A_SLOT == 0 {
+            for (site, rate) in std::mem::take(&mut slot) {
+                rates.entry(site).or_default().push(rate);
+            }
+            budgets.iter_mut().flat_map(BTreeMap::values_mut).for_each(Budget::handle_slot_end);
+        }
+    }
+    let billed = rates.into_iter().map(|(site, rates)| (site, percentile(rates, 0.95)));
+    Ran { billed: billed.collect(), drop: lost / all, load: highest }
+}
+
+fn loads(world: &World, sessions: &[f64]) -> Vec<f64> {
+    let mut loads = vec![0.0; world.edges.len()];
+    for (at, sessions) in sessions.iter().enumerate() {
+        loads[at % world.edges.len()] += sessions;
+    }
+    loads.iter().zip(&world.edges).map(|(load, node)| load / node.capacity).collect()
+}
+
+/// What each site sends, in bits per second.
+fn rates_of(world: &World, loads: &[f64]) -> BTreeMap<Arc<str>, f64> {
+    let mut rates = BTreeMap::new();
+    for (node, load) in world.edges.iter().zip(loads) {
+        *rates.entry(Arc::clone(&node.model.site)).or_default() += load * node.capacity * BITS;
+    }
+    rates
+}
+
+/// How busy an hour is: an evening of four hours, a day at two thirds, a night.
+fn busy(hour: f64) -> f64 {
+    let bump = |middle: f64, width: f64| (-((hour - middle) / width).powi(2)).exp();
+    (0.25 + 0.40 * bump(13.0, 4.5) + 0.72 * bump(21.0, 2.2)).min(1.0)
+}
+
+/// A session takes 100 kbit/s.
+const BITS: f64 = 100_000.0;
+
+const SLOTS_A_DAY: usize = 288;
+
+/// A slot of five minutes is three ticks.
+const TICKS_A_SLOT: usize = 3;
+
+const TICK_SECONDS: f64 = 300.0 / TICKS_A_SLOT as f64;
