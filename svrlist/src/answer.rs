@@ -48,6 +48,9 @@ pub struct Answer<'a> {
     /// The signed cell, where a secret is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<&'a str>,
+    /// Seconds from one report of a client to the next, where reports are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_interval: Option<u64>,
 }
 
 /// A client's place.

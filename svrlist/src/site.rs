@@ -13,8 +13,8 @@ use arc_swap::ArcSwap;
 use geo_data::{Cell, Databases, Place};
 use hyper::Method;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
-    CACHE_CONTROL, HeaderValue, RETRY_AFTER,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER,
 };
 use moka::sync::Cache;
 use serde::Serialize;
@@ -150,6 +150,7 @@ impl Site {
             stale: list.stale,
             ttl: jittered(self.answers.ttl.as_secs(), turn ^ list.generation),
             pace: self.answers.pace(),
+            report_interval: token.as_ref().map(|_| learning::INTERVAL.as_secs()),
             token: token.as_deref(),
         };
         json(StatusCode::OK, &answer)
@@ -331,6 +332,7 @@ fn public(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
     response
 }
 

@@ -145,7 +145,7 @@ fn without_a_uid_an_ipv6_subscriber_is_its_network() {
 #[test]
 fn the_token_is_there_with_a_secret_alone() {
     let (_, answer) = World::new("").get("/svrlist");
-    assert_eq!(answer.get("token"), None);
+    assert_eq!((answer.get("token"), answer.get("report_interval")), (None, None));
     let (_, answer) = World::new("[cell_token]\nsecret = \"s\"").get("/svrlist");
     assert_eq!(answer["token"].as_str().unwrap().split('.').count(), 3);
 }
@@ -299,6 +299,7 @@ fn reports_are_refused_with_a_reason() {
             "token": token, "session": session, "reports": [{ "edge": "bj-telecom", "attempts": 1 }],
         })
     };
+    assert_eq!(answer["report_interval"], learning::INTERVAL.as_secs());
     let good = report(&answer["token"], "session 1");
     assert_eq!(world.report(BEIJING, &good).0, StatusCode::NO_CONTENT);
     assert_eq!(world.report(BEIJING, &good).0, StatusCode::TOO_MANY_REQUESTS, "twice");
