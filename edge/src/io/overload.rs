@@ -72,8 +72,8 @@ impl Overload {
             |((now, cpu), (then, cpu_then)): (&(Instant, Duration), &(Instant, Duration))| {
                 let seconds = now.saturating_duration_since(*then).as_secs_f64();
                 let used = cpu.saturating_sub(*cpu_then).as_secs_f64();
-                // A shard that does not come to say so uses all it can have.
-                let share = if seconds > 0.0 { used / seconds } else { 1.0 };
+                // Shards begin once the upstream is there; until they tell, nothing is known of them.
+                let share = if seconds > 0.0 { used / seconds } else { 0.0 };
                 share / self.config.overload.cpu
             };
         let seconds = now.duration_since(*then).as_secs_f64().max(EVERY.as_secs_f64() / 2.0);
