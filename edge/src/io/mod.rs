@@ -20,7 +20,10 @@ mod tls;
 mod uplink;
 mod world;
 
-/// For `tests/fuzz`: the one parser in here that reads bytes of strangers.
+pub use run::{PREFIX, RunError, launch, run};
+
+// What in here reads bytes of strangers, for `tests/fuzz`.
 #[doc(hidden)]
 pub use proxy::{Preface, read as read_preface};
-pub use run::{PREFIX, RunError, launch, run};
+#[doc(hidden)]
+pub use tls::BareTls;

@@ -17,6 +17,10 @@ use tokio::net::TcpStream;
 
 use super::socket::{READ_BYTES, ReadOutcome};
 
+mod bare;
+
+pub use bare::BareTls;
+
 /// The server's end of one TLS connection.
 pub(super) struct Tls {
     connection: UnbufferedServerConnection,
@@ -79,20 +83,31 @@ impl Tls {
                 }
                 Err(error) => return Err(error),
             };
-            let incoming = &mut incoming[..kept + read];
             let mut answer = Vec::new();
-            let opened = self.open(incoming, &mut answer, input);
+            let understood = self.understand(&mut incoming[..kept + read], &mut answer, input);
             // Whatever it came to: an alert says why it failed.
             let sent = self.send(stream, &answer, taken);
-            let rest = &incoming[opened?..];
+            understood?;
             sent?;
-            if rest.len() > INCOMING_MAX {
-                let error = "more than a handshake message may have waits to be complete";
-                return Err(invalid(error));
-            }
-            self.incoming = rest.to_vec();
             Ok(if self.peer_closed { ReadOutcome::End } else { outcome })
         })
+    }
+
+    /// Opens the records in `incoming` and keeps what is not whole.
+    fn understand(
+        &mut self,
+        incoming: &mut [u8],
+        answer: &mut Vec<u8>,
+        input: &mut BytesMut,
+    ) -> io::Result<()> {
+        let opened = self.open(incoming, answer, input)?;
+        let rest = &incoming[opened..];
+        if rest.len() > INCOMING_MAX {
+            let error = "more than a handshake message may have waits to be complete";
+            return Err(invalid(error));
+        }
+        self.incoming = rest.to_vec();
+        Ok(())
     }
 
     /// Seals the front of `pieces` and gives it to the kernel; answers how many bytes are taken care
@@ -129,18 +144,24 @@ impl Tls {
 
     /// Tells the client that nothing more comes.
     pub(super) fn finish(&mut self, stream: &TcpStream, taken: &mut u64) {
-        if self.failed {
-            return;
-        }
         let mut alert = [0; ALERT_BYTES];
+        let length = self.seal_goodbye(&mut alert);
+        // Should it fail, the client learns of the end all the same.
+        let _ = self.send(stream, &alert[..length], taken);
+    }
+
+    /// Answers how many bytes of `alert` it takes; none where there was no handshake, and so nobody
+    /// to tell.
+    fn seal_goodbye(&mut self, alert: &mut [u8]) -> usize {
+        if self.failed {
+            return 0;
+        }
         let status = self.connection.process_tls_records(&mut self.incoming);
-        let UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut traffic)), .. } = status
-        else {
-            return; // no handshake, nobody to tell
-        };
-        if let Ok(length) = traffic.queue_close_notify(&mut alert) {
-            // Should it fail, the client learns of the end all the same.
-            let _ = self.send(stream, &alert[..length], taken);
+        match status.state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                traffic.queue_close_notify(alert).unwrap_or_default()
+            }
+            _ => 0,
         }
     }
 

@@ -15,6 +15,7 @@ mod goim_session;
 mod login;
 mod proxy;
 mod publications;
+mod tls;
 mod token;
 mod upgrade;
 mod websocket;
@@ -32,8 +33,9 @@ pub(crate) struct Target {
 }
 
 /// All of them.
-pub(crate) const TARGETS: [Target; 13] = [
+pub(crate) const TARGETS: [Target; 14] = [
     Target { name: "upgrade", run: upgrade::run, seeds: upgrade::seeds },
+    Target { name: "tls", run: tls::run, seeds: tls::seeds },
     Target { name: "websocket", run: websocket::run, seeds: websocket::seeds },
     Target { name: "connection", run: connection::run, seeds: connection::seeds },
     Target { name: "goim_frames", run: goim_frames::run, seeds: goim_frames::seeds },
