@@ -139,8 +139,9 @@ pub(super) const LOAD_EASY: f64 = 0.80;
 /// Load from which every client more is felt.
 const LOAD_HIGH: f64 = 0.92;
 
-/// Cost of [`LOAD_HIGH`]: as far as two thousand kilometres.
-const LOAD_HIGH_PP: f64 = 2.0;
+/// Cost of [`LOAD_HIGH`]: as far as a thousand kilometres. Loads are known late, so a steeper price would
+/// send everybody back and forth.
+const LOAD_HIGH_PP: f64 = 1.0;
 
 /// Cost of [`LOAD_FULL`]: worse than any carrier at any distance.
 pub(super) const LOAD_FULL_PP: f64 = 20.0;

@@ -190,9 +190,9 @@ fn only_admitted_edges_are_named() {
 fn the_load_penalty_is_the_written_one() {
     assert_eq!(load_cost(0.5), 0.0);
     assert_eq!(load_cost(0.80), 0.0);
-    assert!((load_cost(0.86) - 1.0).abs() < 1e-9);
-    assert!((load_cost(0.92) - 2.0).abs() < 1e-9);
-    assert!((load_cost(0.95) - 11.0).abs() < 1e-9);
+    assert!((load_cost(0.86) - 0.5).abs() < 1e-9);
+    assert!((load_cost(0.92) - 1.0).abs() < 1e-9);
+    assert!((load_cost(0.95) - 10.5).abs() < 1e-9);
     assert_eq!(load_cost(5.0), LOAD_FULL_PP);
 }
 

@@ -4,6 +4,7 @@
 //! product through one without incidents and through a month of evenings, prints the table, and
 //! writes it as `ranking.csv` beside pictures. `--large` has a thousand edges and ten million sessions.
 
+#![allow(clippy::disallowed_methods, reason = "it says how long it took")]
 #![allow(clippy::print_stdout, reason = "its output is what the program is for")]
 
 use std::path::PathBuf;
@@ -93,7 +94,7 @@ fn calm(args: &Args, scale: &Scale, variant: &Variant, wanted: bool) {
         return;
     }
     let scale = Scale { incidents: false, ..*scale };
-    for policy in [Policy::Linecast, Policy::LinecastEnds] {
+    for policy in [Policy::Linecast, Policy::LinecastEnds, Policy::Informed] {
         for seed in 1..=args.seeds {
             let calm = measure(policy, seed, &scale, variant);
             let [quality, load] = calm.false_moves;

@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
         self.weigh();
         let drops = self.world.drops(tick, &self.loads);
         self.judge.tick(tick, &self.sessions, &begun, &drops, &self.loads, self.policy.events());
-        if tick % LIST_TICKS == 0 {
+        if tick.is_multiple_of(LIST_TICKS) {
             self.judge.lists(self.policy.rankings());
         }
         self.live(tick, &drops);
@@ -178,6 +178,7 @@ impl<'a> Run<'a> {
     fn live(&mut self, tick: usize, drops: &[f64]) {
         let leaving = 1.0 - (-1.0 / SESSION_TICKS).exp();
         let mut told = Vec::new();
+        #[allow(clippy::needless_range_loop, reason = "several lists share the index")]
         for at in 0..self.sessions.len() {
             let sessions = self.sessions[at];
             if sessions <= 0.0 {

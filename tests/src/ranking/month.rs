@@ -168,7 +168,7 @@ const BITS: f64 = 100_000.0;
 
 const SLOTS_A_DAY: usize = 288;
 
-/// A slot of five minutes is three ticks.
-const TICKS_A_SLOT: usize = 3;
+/// A slot of five minutes is two ticks.
+const TICKS_A_SLOT: usize = 2;
 
 const TICK_SECONDS: f64 = 300.0 / TICKS_A_SLOT as f64;
