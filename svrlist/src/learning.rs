@@ -492,6 +492,15 @@ impl State {
         self.residuals.retain(|(_, edge), _| listed.contains_key(edge));
         let used: BTreeSet<Slot> = self.pairs.keys().map(|(cell, _)| *cell).collect();
         self.cells.retain(|_, slot| used.contains(&slot));
+        shrink(&mut self.pairs);
+        shrink(&mut self.residuals);
+    }
+}
+
+/// Gives back the memory of what was forgotten: a map keeps its size, and every tick may copy it.
+fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > 4 * map.len() {
+        map.shrink_to(2 * map.len());
     }
 }
 
@@ -576,7 +585,8 @@ const END_WEIGHT: f64 = 0.5;
 /// And where it does not.
 const END_WEIGHT_SLOW: f64 = 0.1;
 
-/// Pairs with less left than this are as good as new.
+/// Pairs with less left than this are as good as new: nine hours after the last report of the best known
+/// ones ([`LONG_WEIGHT_MAX`] fades for so long), so that what an evening taught lasts until the morning.
 const FADED: f64 = 0.05;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);

@@ -238,9 +238,17 @@ fn a_million_cells_do_not_grow_memory() {
     let [cells, edges, pairs, sessions, prefixes] = world.learning.len();
     assert!(cells <= CELLS_MAX && edges <= EDGES_MAX && pairs <= PAIRS_MAX, "{cells} {pairs}");
     assert!(sessions <= SESSIONS_MAX && prefixes <= PREFIXES_MAX);
-    // What is not heard of again is forgotten.
-    world.reports(800, &["110000"], 0, 0.0);
-    assert!(world.learning.len()[0] < 20, "{:?}", world.learning.len());
+    assert!(cells > CELLS_MAX / 2 && pairs >= cells, "{cells} {pairs}");
+    // What is not heard of again is forgotten within nine hours, and its memory is given back.
+    let capacity = world.learning.state.pairs.capacity();
+    for _ in 0..9 * 120 {
+        world.seconds += 25;
+        world.reports(1, &["110000"], 0, 0.0);
+    }
+    let [cells, _, pairs, ..] = world.learning.len();
+    assert!((1..20).contains(&cells) && (1..20).contains(&pairs), "{cells} {pairs}");
+    let left = world.learning.state.pairs.capacity();
+    assert!(left < capacity / 16, "{left} of {capacity}");
 }
 
 #[test]

@@ -90,9 +90,13 @@ fn reasons_are_in_words() {
 #[test]
 fn equals_share_users_by_weight() {
     let heavy = changed(&edge("a", "110000", "telecom"), |edge| edge.weight = 3.0);
-    let edges = [heavy, edge("b", "120000", "telecom")];
-    let share = share(vantage("110000", Carrier::Telecom), &edges, "a");
-    assert!((0.70..0.80).contains(&share), "{share}");
+    let equal = [Arc::clone(&heavy), edge("b", "110000", "telecom")];
+    let client = vantage("110000", Carrier::Telecom);
+    let by_weight = share(client, &equal, "a");
+    assert!((0.72..0.78).contains(&by_weight), "{by_weight}");
+    // A hundred kilometres are a tenth of a point, and so a quarter of the near-best's width.
+    let nearly = share(client, &[heavy, edge("b", "120000", "telecom")], "a");
+    assert!((0.78..0.84).contains(&nearly), "{nearly}");
 }
 
 #[test]
@@ -249,20 +253,23 @@ fn an_edge_takes_no_more_than_its_quota_and_the_next_best_take_the_rest() {
     };
     let edges = [named("best", "110000"), named("next", "310000"), named("last", "650000")];
     let quotas: Vec<Quota> = edges.iter().map(|edge| Quota::of(edge, 0.0)).collect();
-    assert_eq!(quotas[0].sessions, 120.0);
+    // Of 1000: a quarter of the 300 below the easy load, and 3 % of the 180 beyond it.
+    let quota = 75.0 + 5.4;
+    assert!((quotas[0].sessions - quota).abs() < 1e-9, "{quotas:?}");
     let vantage = vantage("110000", Carrier::Telecom);
     let cell = Cell { region: Region::parse("110000").unwrap(), carrier: Carrier::Telecom };
     let planned = |sessions| {
         let demand = Demand { cell, vantage, sessions };
         plan(&Conditions::default(), &edges, &quotas, &[demand])
     };
-    let few = planned(100.0);
+    let few = planned(0.9 * quota);
     assert_eq!(share_of(&few.rankings[0], "best"), 1.0);
-    let many = planned(200.0);
+    let sessions = quota / 0.6;
+    let many = planned(sessions);
     let ranking = &many.rankings[0];
-    let shares = ["best", "next", "last"].map(|name| 200.0 * share_of(ranking, name));
-    assert!((shares[0] - 120.0).abs() < 1e-6, "{shares:?}");
-    assert!(shares[1] > 70.0 && shares[2] < 8.0, "{shares:?}");
+    let shares = ["best", "next", "last"].map(|name| sessions * share_of(ranking, name));
+    assert!((shares[0] - quota).abs() < 1e-6, "{shares:?}");
+    assert!(shares[1] > 48.0 && shares[2] < 5.0, "{shares:?}");
     let sum: f64 = ranking.shares().map(|(_, share)| share).sum();
     assert!((sum - 1.0).abs() < 1e-9);
     // Users are drawn by the shares, and say so.
