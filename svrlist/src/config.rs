@@ -39,6 +39,8 @@ pub struct Config {
     pub places_poll: Duration,
     /// What answers say.
     pub answers: Answers,
+    /// Who may look at the dashboard, and how many.
+    pub dashboard: Dashboard,
     /// Weights that replace those edges report, by edge.
     pub weights: BTreeMap<String, f64>,
     /// The admin listener of the relay whose lines `/demo` shows and changes.
@@ -56,6 +58,15 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its PEM key.
     pub key: PathBuf,
+}
+
+/// Who may look at the dashboard, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dashboard {
+    /// Anybody may read.
+    pub open: bool,
+    /// Live streams at the same time.
+    pub streams_max: usize,
 }
 
 /// What answers say, and whose word about a client's address is taken.
@@ -142,6 +153,7 @@ impl Configure for Config {
                 "How often the databases are looked at for a change.",
             ),
             answers,
+            dashboard: read_dashboard(reader),
             weights: read_weights(reader),
             relay: reader.optional(
                 "demo.relay",
@@ -232,6 +244,22 @@ fn read_answers(reader: &mut Reader) -> Answers {
             Duration::from_secs(600),
             seconds(60, 86_400),
             "How long a cell token holds.",
+        ),
+    }
+}
+
+fn read_dashboard(reader: &mut Reader) -> Dashboard {
+    Dashboard {
+        open: reader.value(
+            "dashboard.open",
+            false,
+            "Whether anybody may read the dashboard; changes need an operator all the same.",
+        ),
+        streams_max: reader.ranged(
+            "dashboard.streams_max",
+            1_000,
+            1..=100_000,
+            "Dashboards that are kept up to date at the same time; each is a connection, too.",
         ),
     }
 }

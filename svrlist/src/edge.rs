@@ -43,6 +43,10 @@ pub struct Edge {
     pub addresses: u32,
     /// The scarcest of connections, processor and bandwidth: 0 idle, 1 exhausted.
     pub load: f64,
+    /// What it sends, in bits per second.
+    pub bits_out: u64,
+    /// The most it may send; 0 for unknown.
+    pub bits_out_max: u64,
     /// Whether it refuses new clients, having too much to do.
     pub busy: bool,
     /// Whether it asks for no more clients.
@@ -185,6 +189,8 @@ impl Edge {
                 .max(share(report.connections.into(), report.connections_max.into()))
                 .max(share(report.bits_out, report.bits_out_max))
                 .max(if report.busy { 1.0 } else { 0.0 }),
+            bits_out: report.bits_out,
+            bits_out_max: report.bits_out_max,
             busy: report.busy,
             draining: report.draining,
             lines: report.lines.iter().take(LINES_MAX).filter_map(Line::from_report).collect(),

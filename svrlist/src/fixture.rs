@@ -1,5 +1,8 @@
 //! What the tests of this crate have in common: reports of made-up edges.
 
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use shared::io::http::Response;
 use shared::wire::control;
 
 use crate::edge::Edge;
@@ -42,4 +45,14 @@ pub(crate) fn line_report() -> control::LineReport {
 /// An idle edge.
 pub(crate) fn edge(name: &str, region: &str, carrier: &str) -> Edge {
     Edge::from_report(&report(name, region, carrier)).expect("the fixture is a good report")
+}
+
+/// The body of a response that is all there.
+pub(crate) fn body(response: Response) -> Bytes {
+    let mut collecting = Box::pin(response.into_body().collect());
+    let waker = std::task::Waker::noop();
+    match collecting.as_mut().poll(&mut std::task::Context::from_waker(waker)) {
+        std::task::Poll::Ready(collected) => collected.unwrap().to_bytes(),
+        std::task::Poll::Pending => panic!("the body is not all there"),
+    }
 }

@@ -14,6 +14,7 @@ pub mod answer;
 pub mod ask;
 pub mod budget;
 pub mod config;
+pub mod dashboard;
 pub mod edge;
 #[cfg(test)]
 mod fixture;
@@ -22,7 +23,6 @@ pub mod io;
 pub mod learning;
 pub mod line;
 pub mod metrics;
-pub mod overview;
 pub mod pages;
 pub mod ranking;
 pub mod registry;

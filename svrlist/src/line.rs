@@ -4,13 +4,14 @@
 //! an edge: a line whose ends cannot be read is left out, and a number that cannot be is put into
 //! its bounds.
 
-use serde::Serialize;
 use shared::line::LineEnd;
 use shared::wire::control::LineReport;
 
 /// A line; in and out are seen from the edge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
+    /// The edge's number for it.
+    pub number: u32,
     /// Where it begins.
     pub local: LineEnd,
     /// Where it ends.
@@ -30,7 +31,7 @@ pub struct Line {
 }
 
 /// What an edge measured on a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measured {
     /// Round trip in milliseconds.
     pub rtt_ms: f64,
@@ -68,6 +69,7 @@ impl Line {
         let ms = |value| number(value, MS_MAX);
         let any = |value| number(value, f64::MAX);
         Some(Self {
+            number: report.line,
             local: line_end(&report.local, &report.local_carrier)?,
             remote: line_end(&report.remote, &report.remote_carrier)?,
             upstream: word(&report.upstream)?,

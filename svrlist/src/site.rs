@@ -29,7 +29,6 @@ use crate::edge::{Edge, Transport};
 use crate::goim::{Envelope, Instance, Weighted};
 use crate::learning::{self, Learning, View};
 use crate::metrics::Metrics;
-use crate::overview::Overview;
 use crate::pages;
 use crate::ranking::{Choice, Conditions, Ranking, Vantage};
 use crate::registry::List;
@@ -88,6 +87,11 @@ impl Site {
         self.list.load_full()
     }
 
+    /// What edges are ranked by at the moment.
+    pub fn conditions(&self) -> Conditions {
+        Conditions { view: self.learnt.load().1.clone(), ..Conditions::default() }
+    }
+
     /// Finds places in these databases from now on.
     pub fn set_places(&self, places: Databases) {
         self.places.store(Arc::new(places));
@@ -119,8 +123,7 @@ impl Site {
             REPORT => return allowing(error(StatusCode::METHOD_NOT_ALLOWED, "reports are posted")),
             "/svrlist" => self.svrlist(request, now),
             "/goim/nodes/weighted" => self.weighted(request),
-            "/goim/nodes/instances" => self.instances(now),
-            _ => json(StatusCode::OK, &Overview::new(&self.list.load(), now.monotonic)),
+            _ => self.instances(now),
         };
         public(answer)
     }
@@ -345,8 +348,7 @@ fn allowing(mut response: Response) -> Response {
 }
 
 const REPORT: &str = "/report";
-const API_PATHS: [&str; 5] =
-    ["/svrlist", "/goim/nodes/weighted", "/goim/nodes/instances", "/edges", REPORT];
+const API_PATHS: [&str; 4] = ["/svrlist", "/goim/nodes/weighted", "/goim/nodes/instances", REPORT];
 
 const NO_EDGES: &str = "no edge that suits has reported yet; ask again";
 

@@ -97,6 +97,8 @@ pub fn svrlist_file(layout: &Layout) -> String {
     layout.node(&mut text, 1);
     text.table("place");
     text.path("own", &layout.places());
+    text.table("dashboard");
+    text.raw("open", "true");
     if let Some(relay) = &ports.relay {
         text.table("demo");
         text.comment("So that lines can be broken and healed on /demo.");

@@ -4,6 +4,7 @@
     reason = "io/ is where the crate touches clocks, dice and tasks"
 )]
 
+mod board;
 mod places;
 mod relay;
 mod reports;
@@ -29,11 +30,13 @@ use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError
 use tokio::net::TcpListener;
 
 use crate::config::{Config, PREFIX};
+use crate::dashboard::View;
 use crate::learning;
 use crate::metrics::Metrics;
 use crate::registry::{List, Registry, TICK};
 use crate::site::lines::Wanted;
 use crate::site::{Moment, Site};
+use board::Board;
 use relay::Relay;
 
 /// Why a svrlist could not start, or ended early.
@@ -72,6 +75,7 @@ pub enum RunError {
 struct Desk {
     registry: Mutex<Registry>,
     site: Site,
+    board: Board,
     metrics: Metrics,
     relay: Relay,
 }
@@ -173,6 +177,7 @@ impl Svrlist {
             desk: Arc::new(Desk {
                 registry: Mutex::default(),
                 site,
+                board: Board::new(config.dashboard),
                 metrics,
                 relay: Relay::new(config.relay),
             }),
@@ -230,6 +235,7 @@ impl Svrlist {
         let intake = reports::Intake { desk: Arc::clone(&desk), nodes, weights: self.weights };
         tasks.spawn_essential("reports", intake.run(self.endpoint, shutdown.clone()));
         tasks.spawn_essential("tick", tick(Arc::clone(&desk), shutdown.clone()));
+        tasks.spawn_essential("board", board::run(Arc::clone(&desk), shutdown.clone()));
         let watching = places::watch(self.places, desk, self.places_poll, shutdown.clone());
         tasks.spawn_essential("place watch", watching);
         let watching = async move { self.nodes.watch(POLL_PERIOD, shutdown).await };
@@ -242,16 +248,21 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
     let answer = move |request: Request| {
         let desk = Arc::clone(&desk);
         async move {
-            match Wanted::read(&request) {
-                Some(wanted) => desk.relay.answer(wanted, &desk.site.list()).await,
-                None => {
-                    let now = Moment { monotonic: Instant::now(), calendar: SystemTime::now() };
-                    desk.site.answer(&request, now)
-                }
+            if let Some(wanted) = Wanted::read(&request) {
+                return desk.relay.answer(wanted, &desk.site.list()).await;
+            }
+            match View::read(&request) {
+                Some(view) => desk.board.answer(&request, view),
+                None => desk.site.answer(&request, now()),
             }
         }
     };
     server.serve(listener, shutdown, answer).await;
+}
+
+/// The time.
+fn now() -> Moment {
+    Moment { monotonic: Instant::now(), calendar: SystemTime::now() }
 }
 
 async fn tick(desk: Arc<Desk>, shutdown: Shutdown) {

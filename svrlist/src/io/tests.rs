@@ -66,7 +66,7 @@ impl Pki {
     /// A svrlist on free ports with the demo's places.
     fn config(&self) -> Config {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = crate::config::tests::config("").unwrap();
+        let mut config = crate::config::tests::config("dashboard.open = true").unwrap();
         config.node = self.node("svrlist.one.linecast");
         config.places.own = Some(self.write("places.mmdb", geo_data::demo::database()));
         (config.listen, config.admin, config.line) = (any, any, any);
@@ -160,9 +160,35 @@ async fn an_edge_reports_and_a_client_is_told_of_it() {
     leaving.draining = true;
     edge.report(leaving).await;
     let draining = |edges: &Value| edges["edges"][0]["draining"] == true;
-    let edges = until(http, "/edges", draining).await;
+    let edges = until(http, "/api/overview", draining).await;
     assert_eq!(edges["edges"].as_array().unwrap().len(), 1);
+    let (_, page) = get(http, "/api/edges/bj-1").await;
+    assert_eq!(
+        (&page["edge"]["name"], &page["edge"]["state"]),
+        (&"bj-1".into(), &"draining".into())
+    );
+    assert_eq!(get(http, "/api/edges/sh-1").await.0, 404);
 
+    shutdown.trigger();
+    serving.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_dashboard_tells_strangers_nothing() {
+    let pki = Pki::new();
+    let mut config = pki.config();
+    config.dashboard.open = false;
+    let svrlist = Svrlist::open(config).await.unwrap();
+    let http = svrlist.addresses().unwrap().listen;
+    let shutdown = Shutdown::new();
+    let mut serving = JoinSet::new();
+    serving.spawn(svrlist.serve(shutdown.clone()));
+    for path in ["/api/overview", "/api/map", "/api/edges/a", "/api/cells/110000/telecom", "/edges"]
+    {
+        let (status, answer) = get(http, path).await;
+        assert_eq!(status, 401, "{path}");
+        assert!(answer["error"].as_str().unwrap().contains("sign in"), "{answer}");
+    }
     shutdown.trigger();
     serving.join_next().await.unwrap().unwrap().unwrap();
 }

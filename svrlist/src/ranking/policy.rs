@@ -75,7 +75,7 @@ impl Policy {
     }
 
     /// The weight of an edge; 0 when it is drained in any way.
-    pub(super) fn weight(&self, edge: &Edge) -> f64 {
+    pub(crate) fn weight(&self, edge: &Edge) -> f64 {
         let Drained { edges, sites, zones } = &self.drained;
         let drained = edges.contains(&*edge.name)
             || sites.contains(&*edge.site)

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::io::http::{Request, Response, StatusCode, empty, error, json};
 
+use crate::dashboard::overview::LineJson;
 use crate::edge::Edge;
 use crate::line::Line;
-use crate::overview::LineJson;
 use crate::registry::List;
 
 /// What a page wants of the relay.
@@ -293,9 +293,9 @@ mod tests {
     use shared::io::http::Query;
     use shared::wire::control;
 
-    use super::super::tests::{body, moment};
+    use super::super::tests::moment;
     use super::*;
-    use crate::fixture;
+    use crate::fixture::{self, body};
     use crate::registry::Listed;
 
     const HEADERS: [(&str, &str); 2] =
@@ -424,7 +424,7 @@ mod tests {
         let status = response.status().as_u16();
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert!(!response.headers().contains_key("access-control-allow-origin"));
-        (status, serde_json::from_slice(&super::super::tests::body(response)).unwrap())
+        (status, serde_json::from_slice(&fixture::body(response)).unwrap())
     }
 
     #[test]
