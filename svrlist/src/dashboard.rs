@@ -18,6 +18,7 @@ use shared::io::http::{Request, Response, StatusCode, bytes, error, percent_deco
 pub mod cell;
 pub mod edge;
 pub mod facts;
+pub mod live;
 pub mod map;
 pub mod overview;
 
@@ -158,6 +159,7 @@ impl View {
         let view = match request.path.as_str() {
             "/api/overview" | "/edges" => Ok(Self::Overview),
             "/api/map" => Ok(Self::Map),
+            "/api/live" => Ok(Self::Live),
             path => match path.strip_prefix("/api/edges/") {
                 Some(name) => edge_named(name),
                 None => cell_named(path.strip_prefix("/api/cells/")?),

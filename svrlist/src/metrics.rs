@@ -19,6 +19,8 @@ pub struct Metrics {
     lines: Gauge,
     edges: Gauge,
     stale: Gauge,
+    live: Gauge,
+    live_refused: Counter,
     place_reloads: Family<Outcome, Counter>,
     unreadable_records: Gauge<u64, AtomicU64>,
 }
@@ -51,6 +53,10 @@ impl Metrics {
             "Whether so few edges report that the silent ones stay on the list",
             self.stale.clone(),
         );
+        let help = "Dashboards that are kept up to date";
+        registry.register("live_streams", help, self.live.clone());
+        let help = "Dashboards that were refused because there were too many";
+        registry.register("live_streams_refused", help, self.live_refused.clone());
         registry.register(
             "place_reloads",
             "Changes of the place databases, by outcome",
@@ -93,6 +99,17 @@ impl Metrics {
         // A list is far shorter than an i64's range.
         self.edges.set(list.edges.len() as i64);
         self.stale.set(i64::from(list.stale));
+    }
+
+    /// So many dashboards are kept up to date.
+    pub fn live(&self, streams: usize) {
+        // Streams are bounded far below an i64's range.
+        self.live.set(streams as i64);
+    }
+
+    /// A dashboard was one too many.
+    pub fn live_refused(&self) {
+        self.live_refused.inc();
     }
 
     /// New place databases were taken, or refused.

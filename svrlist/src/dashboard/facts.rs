@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use geo_data::{Carrier, Cell, Region};
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::edge::Edge;
 use crate::ranking::{Conditions, LOAD_FULL, Vantage};
@@ -67,6 +68,15 @@ impl Facts {
     pub fn edge(&self, name: &str) -> Option<&Seen> {
         let at = self.edges.binary_search_by(|seen| (*seen.edge.name).cmp(name)).ok()?;
         Some(&self.edges[at])
+    }
+
+    /// A number that changes with what an overview says, but for the time.
+    pub(super) fn print(&self) -> u64 {
+        let mut bytes = Vec::with_capacity(2 * self.edges.len() + 16);
+        bytes.extend(self.generation.to_le_bytes());
+        bytes.push(u8::from(self.stale));
+        bytes.extend(self.edges.iter().map(|seen| seen.state as u8));
+        xxh3_64(&bytes)
     }
 
     /// A number that changes when the map is to be drawn anew.

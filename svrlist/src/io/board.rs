@@ -6,38 +6,55 @@ use std::time::Duration;
 use shared::io::http::{Request, Response};
 use shared::io::shutdown::Shutdown;
 
+use super::live::Live;
 use super::{Desk, now};
 use crate::config;
 use crate::dashboard::facts::Roster;
 use crate::dashboard::{self, Dashboard, Refusal, View};
+use crate::metrics::Metrics;
 
 /// The dashboard and who may look at it.
 #[derive(Debug)]
 pub(super) struct Board {
     open: bool,
     dashboard: Dashboard,
+    live: Live,
     roster: Mutex<Roster>,
 }
 
 impl Board {
-    pub(super) fn new(config: config::Dashboard) -> Self {
-        Self { open: config.open, dashboard: Dashboard::default(), roster: Mutex::default() }
+    pub(super) fn new(config: config::Dashboard, metrics: Metrics) -> Self {
+        Self {
+            open: config.open,
+            dashboard: Dashboard::default(),
+            live: Live::new(config.streams_max, metrics),
+            roster: Mutex::default(),
+        }
     }
 
     /// Answers a request for a view.
-    pub(super) fn answer(&self, _request: &Request, view: Result<View, Refusal>) -> Response {
-        if !self.open {
+    pub(super) fn answer(&self, request: &Request, view: Result<View, Refusal>) -> Response {
+        if !self.may_read(request) {
             return dashboard::unknown();
         }
         match view {
+            Ok(View::Live) => self.live.open(request, &self.dashboard.shot()),
             Ok(view) => self.dashboard.answer(&view),
             Err(refusal) => refusal.response(),
         }
     }
 
+    fn may_read(&self, _request: &Request) -> bool {
+        self.open
+    }
+
     fn gather(&self, desk: &Desk) {
-        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-        self.dashboard.show(roster.handle_list(&desk.site.list(), desk.site.conditions(), now()));
+        let facts = {
+            let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+            roster.handle_list(&desk.site.list(), desk.site.conditions(), now())
+        };
+        self.dashboard.show(facts);
+        self.live.tell(&self.dashboard.shot(), |request| self.may_read(request));
     }
 }
 
@@ -47,10 +64,11 @@ pub(super) async fn run(desk: Arc<Desk>, shutdown: Shutdown) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = shutdown.triggered() => return,
+            () = shutdown.triggered() => break,
             _ = interval.tick() => desk.board.gather(&desk),
         }
     }
+    desk.board.live.end();
 }
 
 /// How old what is shown may be.

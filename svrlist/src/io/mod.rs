@@ -5,6 +5,7 @@
 )]
 
 mod board;
+mod live;
 mod places;
 mod relay;
 mod reports;
@@ -177,7 +178,7 @@ impl Svrlist {
             desk: Arc::new(Desk {
                 registry: Mutex::default(),
                 site,
-                board: Board::new(config.dashboard),
+                board: Board::new(config.dashboard, metrics.clone()),
                 metrics,
                 relay: Relay::new(config.relay),
             }),
