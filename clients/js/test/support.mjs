@@ -1,11 +1,10 @@
-// Fake svrlists and edges on loopback, a made-up device, and clients that end with their test.
+// Fake svrlists and edges in a network that is made up too, a made-up device, and clients that end with their
+// test. Time is virtual: see clock.mjs.
 
-import { once } from 'node:events';
-import { createServer } from 'node:http';
 import { afterEach } from 'node:test';
-import { WebSocket, WebSocketServer } from 'ws';
 
 import { Linecast } from '../dist/index.js';
+import { wall } from './clock.mjs';
 
 /** What to end after each test, the last made first. */
 const endings = [];
@@ -26,6 +25,123 @@ export async function until(what, good, ms = 5_000) {
 
 /** Only for watching that something does not happen. */
 export const quiet = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Everything takes so long from one end to the other. */
+const LATENCY_MS = 1;
+
+const later = (call) => setTimeout(call, LATENCY_MS);
+
+/** Who listens, by `host:port`. */
+const listeners = new Map();
+let port = 20_000;
+
+function listen(host) {
+  port += 1;
+  const address = `127.0.0.1:${port}`;
+  listeners.set(address, host);
+  return address;
+}
+
+/** A browser's WebSocket, as far as the client uses it. */
+export class WebSocket {
+  readyState = 0;
+  binaryType = 'blob';
+  onopen = null;
+  onerror = null;
+  onclose = null;
+  onmessage = null;
+  /** The edge's end. */
+  peer = null;
+
+  constructor(url, protocol = '') {
+    this.protocol = protocol;
+    const { host } = new URL(url);
+    later(() => {
+      const edge = listeners.get(host);
+      if (edge === undefined) this.fail('connection refused');
+      else edge.upgrade(this);
+    });
+  }
+
+  accept(peer) {
+    this.peer = peer;
+    later(() => {
+      if (this.readyState !== 0) return;
+      this.readyState = 1;
+      this.onopen?.({});
+    });
+  }
+
+  fail(message) {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    this.onerror?.({ message });
+    this.onclose?.({ code: 1006, reason: '' });
+  }
+
+  send(data) {
+    if (this.readyState === 1) later(() => this.peer?.handleMessage(data));
+  }
+
+  close(code = 1005) {
+    if (this.readyState >= 2) return;
+    if (this.readyState === 0) {
+      later(() => this.fail('closed before the connection was established'));
+      this.peer?.end(1006);
+      return;
+    }
+    this.readyState = 2;
+    later(() => {
+      this.peer.end(code);
+      later(() => this.ended(code, ''));
+    });
+  }
+
+  ended(code, reason) {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    this.onclose?.({ code, reason });
+  }
+}
+
+/** An edge's end of a WebSocket. */
+class Peer {
+  open = true;
+
+  constructor(edge, socket) {
+    this.edge = edge;
+    this.socket = socket;
+    this.protocol = socket.protocol;
+  }
+
+  handleMessage(data) {
+    // Protobuf it does not speak.
+    if (!this.open || this.protocol !== '') return;
+    for (const line of String(data).split('\n').filter(Boolean)) this.edge.answer(this, JSON.parse(line));
+  }
+
+  send(data) {
+    later(() => {
+      if (this.socket.readyState === 1) this.socket.onmessage?.({ data });
+    });
+  }
+
+  close(code, reason) {
+    later(() => this.socket.ended(code, reason));
+    this.end(code);
+  }
+
+  terminate() {
+    this.close(1006, '');
+  }
+
+  end(code) {
+    if (!this.open) return;
+    this.open = false;
+    this.edge.sockets.delete(this);
+    this.edge.closes.push(code);
+  }
+}
 
 /** An edge that speaks as much of Centrifuge's JSON protocol as a client needs to connect and subscribe. */
 export class FakeEdge {
@@ -52,13 +168,7 @@ export class FakeEdge {
   static async start(id) {
     const edge = new FakeEdge();
     edge.id = id;
-    edge.ws = new WebSocketServer({ noServer: true });
-    edge.http = createServer();
-    edge.http.on('upgrade', (request, socket, head) => edge.#upgrade(request, socket, head));
-    edge.http.listen(0, '127.0.0.1');
-    await once(edge.http, 'listening');
-    edge.port = edge.http.address().port;
-    edge.host = `127.0.0.1:${edge.port}`;
+    edge.host = listen(edge);
     edge.url = `ws://${edge.host}/connection/websocket`;
     endings.push(() => edge.stop());
     return edge;
@@ -69,37 +179,28 @@ export class FakeEdge {
     return { id: this.id, name: this.id, urls: { ws: this.url, wss: this.url.replace('ws:', 'wss:') }, why: 'test' };
   }
 
-  #upgrade(request, socket, head) {
+  upgrade(socket) {
     this.asked.push(performance.now());
-    socket.on('error', () => undefined);
     if (this.silent) return;
     if (this.refuse !== null) {
-      socket.end(`HTTP/1.1 ${this.refuse} No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+      later(() => socket.fail(`status ${this.refuse}`));
       return;
     }
-    setTimeout(() => {
-      if (socket.destroyed) return;
-      this.ws.handleUpgrade(request, socket, head, (client) => this.#accept(client));
-    }, this.delayMs);
+    if (this.delayMs > 0) setTimeout(() => this.#accept(socket), this.delayMs);
+    else this.#accept(socket);
   }
 
-  #accept(client) {
+  #accept(socket) {
+    if (socket.readyState !== 0 || !listeners.has(this.host)) return;
     this.opened += 1;
-    this.subprotocols.push(client.protocol);
-    this.sockets.add(client);
-    client.on('close', (code) => {
-      this.sockets.delete(client);
-      this.closes.push(code);
-    });
-    if (this.door) client.close(...this.door);
-    client.on('message', (data) => {
-      // Protobuf it does not speak.
-      if (client.protocol !== '') return;
-      for (const line of String(data).split('\n').filter(Boolean)) this.#answer(client, JSON.parse(line));
-    });
+    const peer = new Peer(this, socket);
+    this.subprotocols.push(peer.protocol);
+    this.sockets.add(peer);
+    socket.accept(peer);
+    if (this.door) later(() => peer.close(...this.door));
   }
 
-  #answer(client, { id, connect, subscribe }) {
+  answer(client, { id, connect, subscribe }) {
     if (connect) {
       this.connects.push(connect);
       if (this.error) {
@@ -128,9 +229,8 @@ export class FakeEdge {
 
   /** As `kill -9`: nothing answers there any more. */
   stop() {
+    listeners.delete(this.host);
     this.cut();
-    this.http.close();
-    this.http.closeAllConnections();
   }
 }
 
@@ -150,43 +250,52 @@ export class FakeSvrlist {
   static async start(edges) {
     const svrlist = new FakeSvrlist();
     svrlist.edges = edges;
-    svrlist.http = createServer((request, response) => svrlist.#answer(request, response));
-    svrlist.http.listen(0, '127.0.0.1');
-    await once(svrlist.http, 'listening');
-    svrlist.url = `http://127.0.0.1:${svrlist.http.address().port}`;
+    svrlist.host = listen(svrlist);
+    svrlist.url = `http://${svrlist.host}`;
     endings.push(() => svrlist.stop());
     return svrlist;
   }
 
-  #answer(request, response) {
-    const url = new URL(request.url, this.url);
+  /** The answer, or null for none. */
+  handle(url, init) {
     if (url.pathname === '/report') {
-      let body = '';
-      request.on('data', (data) => { body += data; });
-      request.on('end', () => {
-        this.contentTypes.push(request.headers['content-type']);
-        this.reports.push(JSON.parse(body));
-        this.onReport?.();
-        response.writeHead(...this.reported).end();
-      });
-      return;
+      this.contentTypes.push(init.headers['content-type']);
+      this.reports.push(JSON.parse(init.body));
+      this.onReport?.();
+      const [status, headers] = this.reported;
+      return new Response(null, { status, headers });
     }
     this.asked.push({ at: performance.now(), path: url.pathname, query: Object.fromEntries(url.searchParams) });
-    if (this.instead === 'silent') return;
+    if (this.instead === 'silent') return null;
     if (this.instead) {
       const [status, headers, body] = this.instead;
-      response.writeHead(status, headers).end(body);
-      return;
+      return new Response(body, { status, headers });
     }
     const servers = this.edges.map((edge) => edge.server);
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ ...this.answer, servers }));
+    const headers = { 'content-type': 'application/json' };
+    return new Response(JSON.stringify({ ...this.answer, servers }), { headers });
   }
 
   stop() {
-    this.http.close();
-    this.http.closeAllConnections();
+    listeners.delete(this.host);
   }
 }
+
+/** Asks one of the svrlists above. */
+globalThis.fetch = (address, init = {}) => new Promise((resolve, reject) => {
+  const url = new URL(address);
+  const { signal } = init;
+  const abort = () => reject(signal.reason);
+  if (signal?.aborted) return abort();
+  signal?.addEventListener('abort', abort);
+  later(() => {
+    if (signal?.aborted) return;
+    const svrlist = listeners.get(url.host);
+    if (svrlist === undefined) return reject(new TypeError('fetch failed'));
+    const answer = svrlist.handle(url, init);
+    if (answer !== null) later(() => resolve(answer));
+  });
+});
 
 /** A device whose network and page are moved by hand, and whose dice always fall the same. */
 export class Device {
@@ -203,7 +312,7 @@ export class Device {
     fetch: (url, init) => fetch(url, init),
     WebSocket,
     now: () => performance.now(),
-    wall: () => Date.now() + this.wallOffset,
+    wall: () => wall() + this.wallOffset,
     random: () => this.random,
     secure: false,
     storage: {

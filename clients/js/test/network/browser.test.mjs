@@ -9,8 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { until } from '../support.mjs';
-import { chromium, Network, skipped } from './support.mjs';
+import { chromium, Network, skipped, until } from './support.mjs';
 
 const browser = skipped() ? null : chromium();
 const skip = skipped() || (browser === null && 'no Chromium in /usr/bin');

@@ -5,8 +5,7 @@ import { after, before, test } from 'node:test';
 import { WebSocket } from 'ws';
 
 import { connect } from '../../dist/index.js';
-import { until } from '../support.mjs';
-import { Network, skipped } from './support.mjs';
+import { Network, skipped, until } from './support.mjs';
 
 const skip = skipped();
 let network;

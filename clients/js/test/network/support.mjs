@@ -8,6 +8,17 @@ const binary = process.env.LINECAST;
 const basePort = Number(process.env.LINECAST_BASE_PORT ?? 31400);
 const required = process.env.LINECAST_REQUIRE_CLIENTS === '1';
 
+/** Waits until `good()` is true, or what it answers; fails with `what` after `ms`. */
+export async function until(what, good, ms = 5_000) {
+  const end = performance.now() + ms;
+  for (;;) {
+    const value = await good();
+    if (value) return value;
+    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 /** Why tests with a network are skipped, or false. They must not be where the environment says so. */
 export function skipped() {
   if (binary) return false;

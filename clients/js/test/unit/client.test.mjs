@@ -2,10 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { WebSocket } from 'ws';
 
 import { connect, Linecast } from '../../dist/index.js';
-import { client, connected, FakeEdge, FakeSvrlist, quiet, until, world } from '../support.mjs';
+import { client, connected, FakeEdge, FakeSvrlist, quiet, until, WebSocket, world } from '../support.mjs';
 
 const on = (edge) => edge.sockets.size === 1;
 

@@ -1,4 +1,4 @@
-// Happy eyeballs over real sockets.
+// Happy eyeballs.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
