@@ -20,6 +20,7 @@ pub struct Budget {
     /// Slots of the month.
     slots: u32,
     /// Rates of past slots: how many there were in each bin.
+    #[serde(with = "sparse")]
     bins: Vec<u16>,
     past: u32,
     /// The level wished for, in bits per second.
@@ -52,6 +53,22 @@ impl Budget {
         }
     }
 
+    /// Changes what is wished for; 0 wishes for nothing, as what is no number does.
+    pub fn set_wish(&mut self, wish: f64) {
+        self.wish = if wish.is_finite() { wish.max(0.0) } else { 0.0 };
+    }
+
+    /// Whether it holds together, of which one that was read from a file must be asked.
+    pub fn is_sound(&self) -> bool {
+        let numbers = [self.wish, self.current.0, self.saving, self.top];
+        let counted: u32 = self.bins.iter().map(|count| u32::from(*count)).sum();
+        (20..=SLOTS_MAX).contains(&self.slots)
+            && self.bins.len() == BINS
+            && self.past <= self.slots
+            && counted == self.past
+            && numbers.iter().all(|number| number.is_finite() && *number >= 0.0)
+    }
+
     /// The month after this one: wishes for [`AMBITION`] of what this one is billed.
     pub fn next_month(&self, slots: u32, site: &str) -> Self {
         Self::new(slots, AMBITION * self.billed(), site)
@@ -66,13 +83,25 @@ impl Budget {
         }
     }
 
+    /// So many slots passed in which nothing is known to have flowed.
+    pub fn handle_gap(&mut self, slots: u32) {
+        let slots = slots.min(self.slots - self.past);
+        self.bins[0] = self.bins[0].saturating_add(slots as u16); // a month has far fewer than 2^16
+        self.past += slots;
+        self.current = (0.0, 0);
+        self.running = false;
+    }
+
     /// Five minutes are over.
     pub fn handle_slot_end(&mut self) {
         let (sum, count) = std::mem::take(&mut self.current);
+        if self.past == self.slots {
+            return;
+        }
         let rate = if count > 0 { sum / f64::from(count) } else { 0.0 };
         let at = bin(rate);
         self.bins[at] = self.bins[at].saturating_add(1);
-        self.past = (self.past + 1).min(self.slots);
+        self.past += 1;
         let saved = self.saved();
         if self.running {
             // Saved slots pass into the run one by one; it is over with the last.
@@ -155,8 +184,32 @@ fn rate(bin: usize) -> f64 {
     RATE_MIN * BIN_RATIO.powi(bin as i32)
 }
 
+/// The bins that are not empty, as pairs of number and count.
+mod sparse {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::BINS;
+
+    pub(super) fn serialize<S: Serializer>(bins: &[u16], to: S) -> Result<S::Ok, S::Error> {
+        let full = bins.iter().enumerate().filter(|(_, count)| **count > 0);
+        full.collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
+        let mut bins = vec![0; BINS];
+        for (at, count) in Vec::<(usize, u16)>::deserialize(from)? {
+            *bins.get_mut(at).ok_or_else(|| D::Error::custom("there is no such bin"))? = count;
+        }
+        Ok(bins)
+    }
+}
+
 /// Slots of thirty days.
 pub const SLOTS_OF_30_DAYS: u32 = 8640;
+
+/// Slots of the longest month.
+const SLOTS_MAX: u32 = 31 * 288;
 
 /// Of the month's slots, those that are free.
 pub const FREE_SHARE: f64 = 0.05;
@@ -253,6 +306,26 @@ mod tests {
         assert!((1e9..1.011e9).contains(&budget.level()), "{}", budget.level());
         let next = budget.next_month(SLOTS_OF_30_DAYS, "a");
         assert!((0.85e9..0.86e9).contains(&next.level()));
+    }
+
+    #[test]
+    fn a_budget_survives_being_written_and_damage_shows() {
+        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 1e9, "a");
+        month(&mut budget, 3, 0.9e9);
+        budget.handle_gap(10);
+        let text = serde_json::to_string(&budget).unwrap();
+        assert!(text.len() < 400, "{text}");
+        let read: Budget = serde_json::from_str(&text).unwrap();
+        assert!(read.is_sound());
+        assert_eq!(read, budget);
+        let damaged = |from: &str, to: &str| {
+            assert!(text.contains(from), "{text}");
+            serde_json::from_str::<Budget>(&text.replace(from, to)).is_ok_and(|b| b.is_sound())
+        };
+        assert!(!damaged("\"slots\":8640", "\"slots\":3"));
+        assert!(!damaged("\"past\":874", "\"past\":870"), "not as many as are in the bins");
+        assert!(!damaged("\"wish\":1000000000.0", "\"wish\":-1.0"));
+        assert!(!damaged("\"bins\":[[0,10]", "\"bins\":[[2100,10]"));
     }
 
     #[test]

@@ -43,10 +43,19 @@ pub struct Config {
     pub dashboard: Dashboard,
     /// Weights that replace those edges report, by edge.
     pub weights: BTreeMap<String, f64>,
+    /// What survives a restart.
+    pub state: State,
     /// The admin listener of the relay whose lines `/demo` shows and changes.
     pub relay: Option<SocketAddr>,
     /// Log lines.
     pub log: LogConfig,
+}
+
+/// What a svrlist keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Where; without a folder nothing is kept.
+    pub folder: Option<PathBuf>,
 }
 
 /// The HTTPS listener.
@@ -155,6 +164,13 @@ impl Configure for Config {
             answers,
             dashboard: read_dashboard(reader),
             weights: read_weights(reader),
+            state: State {
+                folder: reader.optional(
+                    "state.folder",
+                    "Folder for what a svrlist goes on with after a restart: what it learnt, the \
+                     sites' accounts, the edges it knew. Without it nothing is kept.",
+                ),
+            },
             relay: reader.optional(
                 "demo.relay",
                 "Admin listener of the relay that carries the edges' lines: /demo shows these lines, \

@@ -41,12 +41,16 @@ pub struct Edge {
     pub connections_max: u32,
     /// Distinct client addresses.
     pub addresses: u32,
+    /// Bits per second to clients, measured.
+    pub bits_out: u64,
+    /// What it may send, in bits per second; 0 for unknown.
+    pub bits_out_max: u64,
+    /// Sessions that began since its process started: clients that said who they are.
+    pub begun: u64,
+    /// Those of them that have ended.
+    pub ended: u64,
     /// The scarcest of connections, processor and bandwidth: 0 idle, 1 exhausted.
     pub load: f64,
-    /// What it sends, in bits per second.
-    pub bits_out: u64,
-    /// The most it may send; 0 for unknown.
-    pub bits_out_max: u64,
     /// Whether it refuses new clients, having too much to do.
     pub busy: bool,
     /// Whether it asks for no more clients.
@@ -185,12 +189,14 @@ impl Edge {
             connections: report.connections,
             connections_max: report.connections_max,
             addresses: report.addresses,
+            bits_out: rate("bits_out", report.bits_out)?,
+            bits_out_max: rate("bits_out_max", report.bits_out_max)?,
+            begun: report.begun,
+            ended: ended(report)?,
             load: cpu
                 .max(share(report.connections.into(), report.connections_max.into()))
                 .max(share(report.bits_out, report.bits_out_max))
                 .max(if report.busy { 1.0 } else { 0.0 }),
-            bits_out: report.bits_out,
-            bits_out_max: report.bits_out_max,
             busy: report.busy,
             draining: report.draining,
             lines: report.lines.iter().take(LINES_MAX).filter_map(Line::from_report).collect(),
@@ -253,6 +259,21 @@ fn number(field: &'static str, value: f64) -> Result<f64, ReportError> {
     Err(fault(field, &value.to_string(), "a number from 0 to 1000"))
 }
 
+/// A rate that some machine could have.
+fn rate(field: &'static str, value: u64) -> Result<u64, ReportError> {
+    if value <= RATE_MAX {
+        return Ok(value);
+    }
+    Err(fault(field, &value.to_string(), "at most 10^14 bits per second"))
+}
+
+fn ended(report: &control::Report) -> Result<u64, ReportError> {
+    if report.ended <= report.begun {
+        return Ok(report.ended);
+    }
+    Err(fault("ended", &report.ended.to_string(), "at most as many sessions as begun"))
+}
+
 fn fault(field: &'static str, value: &str, allowed: &'static str) -> ReportError {
     let value = value.chars().take(TEXT_BYTES_MAX).collect();
     ReportError { field, value, allowed }
@@ -266,6 +287,9 @@ const HOST_BYTES_MAX: usize = 253;
 
 /// Listeners of one edge that are looked at.
 const ENDPOINTS_MAX: usize = 64;
+
+/// Bits per second of one edge: a hundred times what the fastest network cards do.
+const RATE_MAX: u64 = 100_000_000_000_000;
 
 /// Bound of weight and load, which are near 1.
 const NUMBER_MAX: f64 = 1_000.0;
@@ -338,6 +362,10 @@ mod tests {
         assert_eq!(refused(|report| report.carrier = "CT".to_owned()), "carrier");
         assert_eq!(refused(|report| report.weight = f64::NAN), "weight");
         assert_eq!(refused(|report| report.cpu = -0.1), "cpu");
+        assert_eq!(refused(|report| report.cpu = f64::INFINITY), "cpu");
+        assert_eq!(refused(|report| report.bits_out = u64::MAX), "bits_out");
+        assert_eq!(refused(|report| report.bits_out_max = u64::MAX), "bits_out_max");
+        assert_eq!(refused(|report| report.ended = 1), "ended");
         assert_eq!(refused(|report| report.endpoints.clear()), "endpoints");
         assert_eq!(refused(|report| report.endpoints[0].port = 70_000), "endpoints.port");
         assert_eq!(refused(|report| report.endpoints[0].host = "a/b".to_owned()), "endpoints.host");

@@ -10,6 +10,7 @@
 //!
 //! Everything but [`io`] decides without waiting, and can be read and tested without a socket.
 
+pub mod accounts;
 pub mod answer;
 pub mod ask;
 pub mod budget;
@@ -24,6 +25,7 @@ pub mod learning;
 pub mod line;
 pub mod metrics;
 pub mod pages;
+pub mod planner;
 pub mod ranking;
 pub mod registry;
 pub mod report;

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::planner::Planned;
 use crate::registry::List;
 
 /// Counters and gauges; clones count together.
@@ -21,6 +22,9 @@ pub struct Metrics {
     stale: Gauge,
     live: Gauge,
     live_refused: Counter,
+    demand: Gauge<f64, AtomicU64>,
+    demand_cells: Gauge,
+    calendar_jumps: Counter,
     place_reloads: Family<Outcome, Counter>,
     unreadable_records: Gauge<u64, AtomicU64>,
 }
@@ -57,6 +61,11 @@ impl Metrics {
         registry.register("live_streams", help, self.live.clone());
         let help = "Dashboards that were refused because there were too many";
         registry.register("live_streams_refused", help, self.live_refused.clone());
+        let help = "Sessions that all cells are expected to begin within a tick of 5 s";
+        registry.register("demand_sessions", help, self.demand.clone());
+        registry.register("demand_cells", "Cells with a demand", self.demand_cells.clone());
+        let help = "Ticks at which the calendar was not believed, because it had jumped";
+        registry.register("calendar_jumps", help, self.calendar_jumps.clone());
         registry.register(
             "place_reloads",
             "Changes of the place databases, by outcome",
@@ -110,6 +119,13 @@ impl Metrics {
     /// A dashboard was one too many.
     pub fn live_refused(&self) {
         self.live_refused.inc();
+    }
+
+    /// Answers are planned anew; whether the calendar was believed.
+    pub fn planned(&self, planned: &Planned, believed: bool) {
+        self.demand.set(planned.demands.iter().map(|demand| demand.sessions).sum());
+        self.demand_cells.set(planned.demands.len() as i64); // bounded by DEMANDS_MAX
+        self.calendar_jumps.inc_by(u64::from(!believed));
     }
 
     /// New place databases were taken, or refused.

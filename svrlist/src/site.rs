@@ -5,8 +5,10 @@
 
 pub mod lines;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -16,6 +18,7 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER,
 };
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde::Serialize;
 use shared::address::{bucket, client_address};
@@ -27,10 +30,11 @@ use crate::ask::{Ask, AskError};
 use crate::config::Answers;
 use crate::edge::{Edge, Transport};
 use crate::goim::{Envelope, Instance, Weighted};
-use crate::learning::{self, Learning, View};
+use crate::learning::{self, Learning};
 use crate::metrics::Metrics;
 use crate::pages;
-use crate::ranking::{Choice, Conditions, Ranking, Vantage};
+use crate::planner::{Asks, Planned, Planner};
+use crate::ranking::{Asker, Choice, Conditions, Policy, Ranking, Vantage};
 use crate::registry::List;
 use crate::report::Body;
 use crate::token::{Minute, Signer};
@@ -43,11 +47,20 @@ pub struct Site {
     places: ArcSwap<Databases>,
     list: ArcSwap<List>,
     learning: Mutex<Learning>,
-    /// What was learnt, and how often.
-    learnt: ArcSwap<(u64, View)>,
-    rankings: Cache<(u64, u64, Vantage, Cell), Arc<Ranking>>,
+    planner: Mutex<Planner>,
+    /// What is planned, and how often it was.
+    planned: ArcSwap<(u64, Arc<Planned>)>,
+    asks: Asks,
+    rankings: Cache<(u64, u64, Vantage, Cell), Arc<Ranked>>,
     tokens: Cache<(Minute, Cell), Option<Arc<str>>>,
     metrics: Metrics,
+}
+
+/// A ranking, and the counter of those who are answered by it.
+#[derive(Debug)]
+struct Ranked {
+    ranking: Ranking,
+    asked: Arc<AtomicU64>,
 }
 
 /// The time, on both clocks.
@@ -70,8 +83,14 @@ impl Site {
             places: ArcSwap::from_pointee(places),
             list: ArcSwap::default(),
             learning: Mutex::default(),
-            learnt: ArcSwap::default(),
-            rankings: Cache::new(RANKINGS_MAX),
+            planner: Mutex::default(),
+            planned: ArcSwap::default(),
+            asks: Asks::default(),
+            // The oldest go first: those of lists and plans that are no more.
+            rankings: Cache::builder()
+                .max_capacity(RANKINGS_MAX)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
             tokens: Cache::new(TOKENS_MAX),
             metrics,
         }
@@ -85,11 +104,6 @@ impl Site {
     /// The list in use.
     pub fn list(&self) -> Arc<List> {
         self.list.load_full()
-    }
-
-    /// What edges are ranked by at the moment.
-    pub fn conditions(&self) -> Conditions {
-        Conditions { view: self.learnt.load().1.clone(), ..Conditions::default() }
     }
 
     /// Finds places in these databases from now on.
@@ -135,8 +149,8 @@ impl Site {
         };
         let client = Client::of(self, request, &ask);
         let list = self.list.load();
-        let ranking = self.ranking(&list, &client.place);
-        let choices = ranking.choose(&client.user, |edge| suits(edge, &ask));
+        let ranked = self.ranking(&list, &client.place);
+        let choices = ranked.ranking.choose_for(&client.asker(), |edge| suits(edge, &ask));
         let Some(best) = choices.first() else {
             self.metrics.answered("none");
             return no_edges();
@@ -183,7 +197,7 @@ impl Site {
         };
         let trusted = &self.answers.trusted_proxies;
         let address = client_address(request.peer.ip(), &request.headers, trusted);
-        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learning = self.learning();
         let mut again = false;
         for told in &body.reports {
             let report = learning::Report {
@@ -217,13 +231,52 @@ impl Site {
         response
     }
 
-    /// What was heard since the last tick is learnt. To be called every [`learning::TICK`].
-    pub fn learn(&self, now: Instant) {
-        let list = self.list.load();
+    /// What was heard since the last tick is learnt, and answers are planned by it. To be called
+    /// every [`learning::TICK`]. With a thousand edges and cells it takes some tenths of a second.
+    pub fn learn(&self, now: Moment) {
+        let list = self.list.load_full();
         let edges = list.edges.iter().map(|listed| &listed.edge);
-        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = learning.handle_tick(edges, now);
-        self.learnt.store(Arc::new((self.learnt.load().0 + 1, view)));
+        let view = self.learning().handle_tick(edges, now.monotonic);
+        let asked = self.asks.take();
+        let mut planner = self.planner();
+        let (planned, rankings, believed) = planner.handle_tick(&list, view, &asked, now);
+        self.metrics.planned(&planned, believed);
+        let number = self.planned.load().0 + 1;
+        for (demand, ranking) in planned.demands.iter().zip(rankings) {
+            let asked = self.asks.counter(demand.cell, demand.vantage);
+            let key = (list.generation, number, demand.vantage, demand.cell);
+            self.rankings.insert(key, Arc::new(Ranked { ranking, asked }));
+        }
+        self.planned.store(Arc::new((number, Arc::new(planned))));
+    }
+
+    /// What answers are made by: as of the last [`learn`](Self::learn), but for the policy.
+    pub fn planned(&self) -> Arc<Planned> {
+        Arc::clone(&self.planned.load().1)
+    }
+
+    /// Follows this policy from the next answer on.
+    pub fn set_policy(&self, policy: Arc<Policy>) {
+        let mut planner = self.planner();
+        planner.set_policy(Arc::clone(&policy));
+        let (number, planned) = &**self.planned.load();
+        let conditions = Conditions { policy, ..planned.conditions.clone() };
+        let planned = Planned { conditions, ..(**planned).clone() };
+        self.planned.store(Arc::new((number + 1, Arc::new(planned))));
+    }
+
+    /// What sites are wished to send at most, in bits per second, by name; what is no positive
+    /// number wishes for nothing. Prices follow with the next [`learn`](Self::learn).
+    pub fn set_wishes(&self, wishes: BTreeMap<Arc<str>, f64>) {
+        self.planner().set_wishes(wishes);
+    }
+
+    fn learning(&self) -> MutexGuard<'_, Learning> {
+        self.learning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn planner(&self) -> MutexGuard<'_, Planner> {
+        self.planner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn weighted(&self, request: &Request) -> Response {
@@ -235,8 +288,9 @@ impl Site {
             }
         };
         let client = Client::of(self, request, &ask);
-        let ranking = self.ranking(&self.list.load(), &client.place);
-        let choices: Vec<Choice<'_>> = ranking.choose(&client.user, |edge| suits(edge, &ask));
+        let ranked = self.ranking(&self.list.load(), &client.place);
+        let choices: Vec<Choice<'_>> =
+            ranked.ranking.choose_for(&client.asker(), |edge| suits(edge, &ask));
         match Weighted::new(&choices, self.answers.goim_domain.as_deref(), self.answers.pace()) {
             Some(weighted) => json(StatusCode::OK, &Envelope::of(weighted)),
             None => {
@@ -259,15 +313,17 @@ impl Site {
     }
 
     /// The edges priced for a client's cell.
-    fn ranking(&self, list: &List, place: &Place) -> Arc<Ranking> {
+    fn ranking(&self, list: &List, place: &Place) -> Arc<Ranked> {
         let position = place.region.position().or(place.position.map(|point| point.coarse()));
         let vantage = Vantage { carrier: place.carrier, position };
-        let (cell, learnt) = (place.cell(), self.learnt.load());
-        self.rankings.get_with((list.generation, learnt.0, vantage, cell), || {
-            let conditions = Conditions { view: learnt.1.clone(), ..Conditions::default() };
+        let (cell, planned) = (place.cell(), self.planned.load());
+        let ranked = self.rankings.get_with((list.generation, planned.0, vantage, cell), || {
             let edges = list.edges.iter().map(|listed| &listed.edge);
-            Arc::new(Ranking::of(vantage, cell, edges, &conditions))
-        })
+            let ranking = Ranking::of(vantage, cell, edges, &planned.1.conditions);
+            Arc::new(Ranked { ranking, asked: self.asks.counter(cell, vantage) })
+        });
+        ranked.asked.fetch_add(1, Ordering::Relaxed);
+        ranked
     }
 
     fn token(&self, cell: Cell, now: SystemTime) -> Option<Arc<str>> {
@@ -282,6 +338,7 @@ struct Client {
     place: Place,
     /// What its place among equals hangs on.
     user: Vec<u8>,
+    address: IpAddr,
 }
 
 impl Client {
@@ -293,7 +350,11 @@ impl Client {
             (None, IpAddr::V4(v4)) => v4.octets().to_vec(),
             (None, IpAddr::V6(v6)) => v6.octets().to_vec(),
         };
-        Self { place: site.places.load().lookup(address), user }
+        Self { place: site.places.load().lookup(address), user, address }
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker { user: &self.user, address: Some(self.address) }
     }
 }
 
@@ -359,4 +420,4 @@ const RANKINGS_MAX: u64 = 8 * 1024;
 const TOKENS_MAX: u64 = 16 * 1024;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

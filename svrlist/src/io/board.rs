@@ -51,7 +51,7 @@ impl Board {
     fn gather(&self, desk: &Desk) {
         let facts = {
             let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-            roster.handle_list(&desk.site.list(), desk.site.conditions(), now())
+            roster.handle_list(&desk.site.list(), desk.site.planned().conditions.clone(), now())
         };
         self.dashboard.show(facts);
         self.live.tell(&self.dashboard.shot(), |request| self.may_read(request));

@@ -275,7 +275,14 @@ async fn tick(desk: Arc<Desk>, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.triggered() => return,
             _ = interval.tick() => desk.tell(|registry, now| registry.handle_tick(now)),
-            _ = lesson.tick() => desk.site.learn(Instant::now()),
+            _ = lesson.tick() => {
+                // It may take longer than an answer may wait.
+                let desk = Arc::clone(&desk);
+                let learning = tokio::task::spawn_blocking(move || desk.site.learn(now()));
+                if let Err(error) = learning.await {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ struct World {
 }
 
 #[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of the test")]
-pub(super) fn moment() -> Moment {
+pub(crate) fn moment() -> Moment {
     Moment { monotonic: Instant::now(), calendar: UNIX_EPOCH + Duration::from_secs(1_800_000_000) }
 }
 
@@ -254,7 +254,7 @@ const BEIJING: &str = "127.0.1.1";
 #[test]
 fn an_edge_that_fails_its_clients_is_told_last() {
     let mut world = World::new(WITH_TOKENS);
-    world.site.learn(world.now.monotonic);
+    world.site.learn(world.now);
     let best = |world: &World| {
         let (_, answer) = world.get_as("/svrlist?uid=7&explain=1", BEIJING, None);
         answer["servers"][0]["id"].as_str().unwrap().to_owned()
@@ -272,7 +272,7 @@ fn an_edge_that_fails_its_clients_is_told_last() {
             assert_eq!(status, StatusCode::NO_CONTENT, "{said}");
         }
         world.pass(learning::TICK);
-        world.site.learn(world.now.monotonic);
+        world.site.learn(world.now);
     }
     assert_ne!(best(&world), bad);
 }
@@ -280,7 +280,7 @@ fn an_edge_that_fails_its_clients_is_told_last() {
 #[test]
 fn reports_are_refused_with_a_reason() {
     let mut world = World::new(WITH_TOKENS);
-    world.site.learn(world.now.monotonic);
+    world.site.learn(world.now);
     let (_, answer) = world.get_as("/svrlist", BEIJING, None);
     let report = |token: &Value, session: &str| {
         serde_json::json!({
