@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use shared::config::{Configure, Reader};
+use shared::config::{ByteSize, Configure, Reader};
 use shared::io::admin;
 use shared::io::line::Settings as LineSettings;
 use shared::io::telemetry::LogConfig;
@@ -149,6 +149,8 @@ pub struct Limits {
     pub write_stall: Duration,
     /// Send buffer of a client's socket in the kernel; 0 leaves it to the system.
     pub send_buffer: u64,
+    /// Bytes of replies that wait for all clients of a shard together.
+    pub replies_bytes_max: ByteSize,
 }
 
 impl Limits {
@@ -171,6 +173,7 @@ impl Default for Limits {
             asks_burst: 600,
             write_stall: Duration::from_secs(30),
             send_buffer: 0,
+            replies_bytes_max: ByteSize::mib(256),
         }
     }
 }
@@ -476,6 +479,13 @@ impl Configure for Limits {
                 default.send_buffer,
                 0..=16 << 20,
                 "Bytes of a client's send buffer in the kernel; 0 leaves it to the system.",
+            ),
+            replies_bytes_max: reader.ranged(
+                "limits.replies_bytes_max",
+                default.replies_bytes_max,
+                ByteSize::mib(1)..=ByteSize::mib(1 << 20),
+                "Bytes of replies that may wait for all clients of one shard together; where there are \
+                 more, whoever asks for more without reading is closed.",
             ),
         }
     }

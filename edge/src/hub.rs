@@ -1,9 +1,9 @@
 //! The hub: which channels this edge pulls, for which shards, and what it tells its origin.
 //!
 //! There is one pull per channel and edge, however many clients read it; hundreds of simultaneous
-//! joins make one. Other edges that pull through this one read as shards do ([`ShardId`]). While the upstream is away the hub goes on serving what it has, and afterwards
-//! resumes every pull at its cursor. A machine without I/O: feed it, then drain
-//! [`Hub::poll_action`].
+//! joins make one. Other edges that pull through this one read as shards do ([`ShardId`]). While the
+//! upstream is away the hub goes on serving what it has, and afterwards resumes every pull at its
+//! cursor. A machine without I/O: feed it, then drain [`Hub::poll_action`].
 //!
 //! Invariant: each shard that joined a channel is told `Open` or `Refused` once, and after `Open`
 //! receives every item in order, or a `Gap`.

@@ -396,8 +396,8 @@ impl Room {
     }
 
     /// Begins to offer every member what it has not had, or goes on with it, until `budget` members
-    /// were written to. `clock` tells the time; `write` is given a connection and its segments. The next sweep begins no
-    /// earlier than the namespace or `pressure` say.
+    /// were written to. `clock` tells the time; `write` is given a connection and its segments. The next
+    /// sweep begins no earlier than the namespace or `pressure` say.
     pub fn sweep(
         &mut self,
         budget: &mut usize,
@@ -532,7 +532,7 @@ pub struct Swept {
 }
 
 /// A sweep that takes so long is followed by as long a rest, a shorter one by less.
-const LONG: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_millis(40);
 /// Bytes of bodies that are encoded for one sweep: what is beyond [`STREAM_BYTES_MAX`] before anybody was
 /// offered it would be lost for all. Where so much is due, the sweep is made at once.
 const SWEEP_BYTES: usize = STREAM_BYTES_MAX / 2;

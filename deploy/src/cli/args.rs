@@ -8,7 +8,7 @@ use shared::config::cli as services;
 
 use crate::io::load::CHILD as LOAD_CHILD;
 use crate::load::LoadArgs;
-use crate::network::{API_KEY, Ports};
+use crate::network::{API_KEY, EDGES_MAX, Ports};
 use crate::reference::Service;
 
 /// Carries live room messages from an origin over edges to their viewers
@@ -21,7 +21,7 @@ pub(super) struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
-    /// Runs a whole network on this machine: origin, svrlist, three edges
+    /// Runs a whole network on this machine: origin, svrlist, edges
     Up(UpArgs),
     /// Publishes messages through an origin's API
     Push(PushArgs),
@@ -66,6 +66,10 @@ pub(super) struct UpArgs {
     /// Lowest port; the others keep their distances to it
     #[arg(long, value_name = "PORT", default_value_t = Ports::default().origin_api)]
     pub(super) base_port: u16,
+    /// How many edges
+    #[arg(long, value_name = "K", default_value_t = 3,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(EDGES_MAX)))]
+    pub(super) edges: u16,
 }
 
 #[derive(Args, Debug)]

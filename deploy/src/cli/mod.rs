@@ -65,7 +65,7 @@ fn run_service<A: Args>(args: &ServiceArgs<A>, launch: fn(&A) -> ExitCode) -> Ex
 
 fn run_up(args: UpArgs) -> ExitCode {
     let ports = match Ports::from_base(args.base_port) {
-        Ok(ports) => ports,
+        Ok(ports) => ports.with_edges(args.edges),
         Err(error) => return misused(&error),
     };
     let data = if args.ephemeral { Data::Ephemeral } else { Data::Kept(args.data) };

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::protocol::{Compression, Protocol};
 use super::rooms::RoomsArg;
-use crate::network::{API_KEY, Ports};
+use crate::network::{API_KEY, EDGES_MAX, Ports};
 
 /// The arguments of `linecast load`.
 #[derive(Args, Clone, Debug)]
@@ -24,8 +24,8 @@ pub struct LoadArgs {
     pub targets: Vec<String>,
     /// How many edges of `linecast up`, from the first one on
     #[arg(long, value_name = "K", default_value_t = 1, conflicts_with = "targets",
-          value_parser = clap::value_parser!(u32).range(1..=3))]
-    pub edges: u32,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(EDGES_MAX)))]
+    pub edges: u16,
     /// The base port of `linecast up`
     #[arg(long, value_name = "PORT", default_value_t = Ports::default().origin_api)]
     pub base_port: u16,

@@ -35,8 +35,8 @@ pub fn metrics(args: &LoadArgs) -> Result<Vec<String>, Faults> {
 }
 
 fn edges(args: &LoadArgs) -> Result<Vec<EdgePorts>, Faults> {
-    let edges = ports(args).map_err(|fault| Faults(vec![fault]))?.edges;
-    Ok(edges.into_iter().take(args.edges as usize).collect())
+    let ports = ports(args).map_err(|fault| Faults(vec![fault]))?;
+    Ok(ports.with_edges(args.edges).edges)
 }
 
 pub(super) fn ports(args: &LoadArgs) -> Result<Ports, String> {

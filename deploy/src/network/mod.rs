@@ -10,7 +10,7 @@ mod ports;
 mod summary;
 
 pub use files::{Layout, edge_file, origin_file, relay_file, svrlist_file};
-pub use ports::{EdgePorts, Listener, Ports, PortsError, RelayPorts, Transport};
+pub use ports::{EDGES_MAX, EdgePorts, Listener, Ports, PortsError, RelayPorts, Transport};
 pub use summary::Facts;
 
 pub use crate::io::network::{Files, WriteError, write};

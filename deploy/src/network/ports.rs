@@ -82,7 +82,7 @@ pub struct PortsError(u16);
 impl Default for Ports {
     /// The ports that documentation speaks of.
     fn default() -> Self {
-        Self::at(BASE)
+        Self::at(BASE, EDGES)
     }
 }
 
@@ -90,13 +90,18 @@ impl Ports {
     /// The ports from `base` on, at the same distances as from the documented 7400.
     pub fn from_base(base: u16) -> Result<Self, PortsError> {
         if (1024..=u16::MAX - SPAN).contains(&base) {
-            Ok(Self::at(base))
+            Ok(Self::at(base, EDGES))
         } else {
             Err(PortsError(base))
         }
     }
 
-    fn at(base: u16) -> Self {
+    /// The same for so many edges, of at most [`EDGES_MAX`].
+    pub fn with_edges(self, edges: u16) -> Self {
+        Self::at(self.origin_api, edges.min(EDGES_MAX))
+    }
+
+    fn at(base: u16, edges: u16) -> Self {
         let edge = |number: u16| {
             let first = base + 200 + 10 * number;
             EdgePorts {
@@ -121,8 +126,8 @@ impl Ports {
             svrlist: base + 100,
             svrlist_line: base + 101,
             svrlist_admin: base + 109,
-            edges: (1..=EDGES).map(edge).collect(),
-            relay: Some(RelayPorts { admin: base + 309, lines: (1..=EDGES).map(lines).collect() }),
+            edges: (1..=edges).map(edge).collect(),
+            relay: Some(RelayPorts { admin: base + 309, lines: (1..=edges).map(lines).collect() }),
         }
     }
 
@@ -199,8 +204,11 @@ const BASE: u16 = 7400;
 /// How many edges a network has unless told otherwise.
 const EDGES: u16 = 3;
 
+/// Of edges there are ports for so many.
+pub const EDGES_MAX: u16 = 9;
+
 /// From the lowest port to the highest.
-const SPAN: u16 = 300 + 10 * EDGES + 9;
+const SPAN: u16 = 300 + 10 * EDGES_MAX + 9;
 
 #[cfg(test)]
 mod tests {
@@ -236,6 +244,9 @@ mod tests {
         let listeners = Ports::from_base(20_000).unwrap().listeners();
         let ports: BTreeSet<u16> = listeners.iter().map(|l| l.address.port()).collect();
         assert_eq!((listeners.len(), ports.len()), (31, 31));
+        let many = Ports::default().with_edges(EDGES_MAX);
+        let ports: BTreeSet<u16> = many.listeners().iter().map(|l| l.address.port()).collect();
+        assert_eq!((many.edges.len(), ports.len()), (9, 7 + 9 * 8));
     }
 
     #[test]

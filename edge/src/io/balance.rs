@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::counters::Counters;
 use super::shards::Way;
-use super::world::Counters;
 use crate::hub::ShardId;
 
 /// An accepted connection, not yet any shard's.

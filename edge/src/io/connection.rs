@@ -58,6 +58,8 @@ pub(super) struct Connection {
     pub(super) input: BytesMut,
     /// Replies that have not been written.
     pub(super) replies: BytesMut,
+    /// How many of them are in the shard's sum.
+    pub(super) counted: usize,
     /// The rest of a segment that was written in part.
     tail: Bytes,
     /// The socket took less than it was given: wait until it is writable.
@@ -98,6 +100,7 @@ impl Connection {
             protocol: None,
             input: BytesMut::new(),
             replies: BytesMut::new(),
+            counted: 0,
             tail: Bytes::new(),
             blocked: false,
             held: false,

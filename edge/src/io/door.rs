@@ -177,7 +177,8 @@ impl Door {
         inside.refuse(refusal)
     }
 
-    /// Counts the client behind a proxy, which has not said who it is, if there is room for one more of its address.
+    /// Counts the client behind a proxy, which has not said who it is, if there is room for one more of
+    /// its address.
     pub(super) fn count(&self, address: IpAddr, now: Instant) -> bool {
         let mut inside = self.lock();
         let admitted = inside.admit_address(address, &self.limits, now);

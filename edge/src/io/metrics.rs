@@ -14,9 +14,9 @@ use shared::io::telemetry::Telemetry;
 use shared::line::pool::LineStatus;
 use tokio::sync::watch;
 
+use super::counters::Counters;
 use super::door::Door;
 use super::uplink::{Gauges, LineView, TrunkView};
-use super::world::Counters;
 use crate::pressure::Pressure;
 
 /// Registers everything that an edge counts.

@@ -6,6 +6,7 @@
 
 mod balance;
 mod connection;
+mod counters;
 mod door;
 mod input;
 mod metrics;

@@ -1,14 +1,14 @@
 //! Watches how much is used of cores and uplink, and tells everybody what to leave out.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use shared::io::shutdown::Shutdown;
 use tokio::sync::watch;
 
+use super::counters::Counters;
 use super::door::{Closed, Door};
-use super::world::Counters;
 use crate::config::Config;
 use crate::pressure::{Pressure, Usage};
 
@@ -58,9 +58,8 @@ impl Overload {
 
     /// CPU time of each shard and when it was that, and bytes written by all.
     fn read(&self) -> (Vec<(Instant, Duration)>, u64) {
-        let cpu = |shard: &Arc<Counters>| *shard.cpu.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = self.shards.iter().map(|shard| shard.bytes.load(Ordering::Relaxed)).sum();
-        (self.shards.iter().map(cpu).collect(), bytes)
+        (self.shards.iter().map(|shard| shard.cpu()).collect(), bytes)
     }
 
     fn usage(

@@ -15,9 +15,9 @@ use shared::wire::PROTOCOL_VERSION;
 use shared::wire::control::{Down, Endpoint as Public, Hello, LineReport, Report, Up, down, up};
 use tokio::sync::watch;
 
+use super::counters::Counters;
 use super::door::{Door, Next};
 use super::uplink::{Gauges, LineView, TrunkView};
-use super::world::Counters;
 use crate::config::Config;
 use crate::pressure::Pressure;
 
@@ -33,7 +33,8 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// Reports to one svrlist until the shutdown, and at once what concerns new clients, calling it again whenever the line ends.
+    /// Reports to one svrlist until the shutdown, at once what concerns new clients, calling it again
+    /// whenever the line ends.
     pub(super) async fn run(self, endpoint: Endpoint, svrlist: SocketAddr, shutdown: Shutdown) {
         let session = rand::random();
         let started_ms = unix_ms();

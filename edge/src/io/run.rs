@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::balance::Balance;
+use super::counters::Counters;
 use super::door::{Closed, Door};
 use super::metrics;
 use super::neighbours::{self, Hall};
@@ -29,7 +30,6 @@ use super::overload::Overload;
 use super::report::Reporter;
 use super::shards::{self, Entrance, Listener, Start, Way};
 use super::uplink::{Gauges, Inlets, Pace, Parts, Uplink};
-use super::world::Counters;
 use crate::config::Config;
 use crate::hub::{SHARDS_MAX, ShardId};
 use crate::pressure::Pressure;

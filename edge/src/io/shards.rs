@@ -21,9 +21,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::balance::{Arrival, Balance, Handed};
+use super::counters::Counters;
 use super::door::Door;
 use super::uplink::ToShard;
-use super::world::{Counters, World};
+use super::world::World;
 use crate::config::Config;
 use crate::hub::ShardId;
 use crate::pressure::Pressure;

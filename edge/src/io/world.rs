@@ -10,13 +10,12 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rustix::time::{ClockId, clock_gettime};
 use shared::address;
 use shared::io::clock::unix_ms;
 use shared::namespace::Namespaces;
@@ -25,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::balance::Arrival;
 use super::connection::{Connection, REPLIES_MAX, Stage, WriteCounts};
+use super::counters::Counters;
 use super::door::{Closed, Door, Entry, Guest, Refusal, TURNED_AWAY};
 use super::shards::{Entrance, Way};
 use super::socket::Socket;
@@ -40,54 +40,6 @@ use crate::shard::{Event, Shard, TICK, ToHub};
 use crate::tokens::Tokens;
 use crate::wheel::Wheel;
 
-/// What a shard counts; read by metrics.
-#[derive(Debug)]
-pub(super) struct Counters {
-    /// Open connections.
-    pub(super) connections: AtomicU64,
-    /// Connections accepted so far.
-    pub(super) accepted: AtomicU64,
-    /// Messages written to clients.
-    pub(super) deliveries: AtomicU64,
-    /// Bytes written to clients.
-    pub(super) bytes: AtomicU64,
-    /// Writes that carried them.
-    pub(super) writes: AtomicU64,
-    /// Subscriptions that lost messages and were told.
-    pub(super) lost: AtomicU64,
-    /// Droppable messages that slow clients did not get.
-    pub(super) shed: AtomicU64,
-    /// Droppable messages that were not in a room's sample.
-    pub(super) sampled_out: AtomicU64,
-    /// CPU time of the shard's thread, and when it was that.
-    pub(super) cpu: Mutex<(Instant, Duration)>,
-    /// Ends by the client's leaving or fault.
-    pub(super) ended_peer: AtomicU64,
-    /// Ends by our decision or fault.
-    pub(super) ended_us: AtomicU64,
-    /// Ends by the path between.
-    pub(super) ended_network: AtomicU64,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            connections: AtomicU64::default(),
-            accepted: AtomicU64::default(),
-            deliveries: AtomicU64::default(),
-            bytes: AtomicU64::default(),
-            writes: AtomicU64::default(),
-            lost: AtomicU64::default(),
-            shed: AtomicU64::default(),
-            sampled_out: AtomicU64::default(),
-            cpu: Mutex::new((Instant::now(), Duration::ZERO)),
-            ended_peer: AtomicU64::default(),
-            ended_us: AtomicU64::default(),
-            ended_network: AtomicU64::default(),
-        }
-    }
-}
-
 /// One shard's thread's state.
 pub(super) struct World {
     id: ShardId,
@@ -101,6 +53,8 @@ pub(super) struct World {
     counters: Arc<Counters>,
     /// Bytes that the kernel took of all connections.
     meter: Rc<Cell<u64>>,
+    /// Bytes of replies that wait for all connections.
+    replies: usize,
     wheel: Wheel<ConnectionId>,
     pub(super) touched: Vec<ConnectionId>,
     released: Vec<ConnectionId>,
@@ -132,6 +86,7 @@ impl World {
             to_hub,
             counters,
             meter: Rc::default(),
+            replies: 0,
             wheel: Wheel::new(Instant::now()),
             touched: Vec::new(),
             released: Vec::new(),
@@ -309,7 +264,7 @@ impl World {
         self.pump();
         self.counters.sampled_out.store(self.shard.sampled_out(), Ordering::Relaxed);
         self.counters.bytes.store(self.meter.get(), Ordering::Relaxed);
-        *self.counters.cpu.lock().unwrap_or_else(PoisonError::into_inner) = (now, thread_cpu());
+        self.counters.read_cpu(now);
     }
 
     /// Ends every connection in order, evenly spread over `time`, because this edge will end.
@@ -372,6 +327,7 @@ impl World {
                     if connection.flush(now) && was_blocked {
                         self.released.push(id); // its rooms may have something for it
                     }
+                    self.count_replies(id);
                     self.reschedule(id);
                 }
             }
@@ -412,7 +368,7 @@ impl World {
                 None => crate::room::Written { segments: 0, more: false },
             });
         if swept {
-            self.count_writes(counts);
+            self.counters.wrote(counts);
         }
         self.pump(); // somebody may have lost a seat without a write
     }
@@ -484,7 +440,9 @@ impl World {
     fn handle_writable(&mut self, id: ConnectionId) {
         let now = Instant::now();
         let Some(connection) = self.connection(id) else { return };
-        if !connection.flush(now) || connection.is_ending() {
+        let goes_on = connection.flush(now) && !connection.is_ending();
+        self.count_replies(id);
+        if !goes_on {
             return;
         }
         let Self { shard, connections, .. } = self;
@@ -495,7 +453,7 @@ impl World {
         shard.offer(id, &mut |accepted, segments| {
             connection.write_segments(accepted, segments, now, &mut counts)
         });
-        self.count_writes(counts);
+        self.counters.wrote(counts);
     }
 
     /// Lets a protocol decide, then writes and asks what it decided.
@@ -530,10 +488,14 @@ impl World {
             connection.replies.extend_from_slice(&output.bytes);
             output.bytes.clear();
             self.touched.push(id);
-            if connection.replies.len() > REPLIES_MAX && !connection.flush(now) {
+            let waiting = self.replies - connection.counted + connection.replies.len();
+            let many = waiting > self.config.limits.replies_bytes_max.bytes()
+                || connection.replies.len() > REPLIES_MAX;
+            if many && !connection.flush(now) {
                 tracing::debug!(address = %connection.address, "too many replies wait");
                 connection.die(Blame::Peer);
             }
+            self.count_replies(id);
         }
         let mut asks = std::mem::take(&mut self.output.asks);
         for ask in asks.drain(..) {
@@ -549,6 +511,13 @@ impl World {
             }
         }
         self.output.asks = asks;
+    }
+
+    /// Brings the sum of replies up to date with a connection.
+    fn count_replies(&mut self, id: ConnectionId) {
+        let Some(connection) = connections_at(&mut self.connections, id) else { return };
+        let waiting = connection.replies.len();
+        self.replies = self.replies - std::mem::replace(&mut connection.counted, waiting) + waiting;
     }
 
     /// Whether a connection has not asked too much lately.
@@ -580,9 +549,10 @@ impl World {
     pub(super) fn remove(&mut self, id: ConnectionId) {
         let Some(slot) = self.connections.get_mut(id.slot) else { return };
         let Some(connection) = slot.take_if(|connection| connection.id == id) else { return };
+        self.replies -= connection.counted;
         self.door.leave(connection.guest);
         self.counters.connections.fetch_sub(1, Ordering::Relaxed);
-        self.count_end(connection.ended.unwrap_or(Blame::Network));
+        self.counters.ended(connection.ended.unwrap_or(Blame::Network));
         self.shard.disconnect(id);
         self.pump();
     }
@@ -614,27 +584,6 @@ impl World {
     pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         connections_at(&mut self.connections, id)
     }
-
-    fn count_writes(&self, counts: WriteCounts) {
-        self.counters.deliveries.fetch_add(counts.messages, Ordering::Relaxed);
-        self.counters.writes.fetch_add(counts.writes, Ordering::Relaxed);
-        self.counters.shed.fetch_add(counts.shed, Ordering::Relaxed);
-    }
-
-    fn count_end(&self, blame: Blame) {
-        let counter = match blame {
-            Blame::Peer => &self.counters.ended_peer,
-            Blame::Us => &self.counters.ended_us,
-            Blame::Network => &self.counters.ended_network,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// CPU time of this thread.
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32) // neither is negative
 }
 
 fn connections_at(

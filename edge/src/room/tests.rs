@@ -347,10 +347,10 @@ fn a_room_rests_after_a_long_sweep() {
         segments: segments.count(),
         more: true,
     };
-    // Each look at the clock finds it 5 ms later.
+    // Each look at the clock finds it 10 ms later.
     let time = std::cell::Cell::new(0);
     let clock = || {
-        time.set(time.get() + 5);
+        time.set(time.get() + 10);
         ms(time.get())
     };
     let mut sweep = |room: &mut Room, from| {
@@ -358,13 +358,13 @@ fn a_room_rests_after_a_long_sweep() {
         room.sweep(&mut 2, NONE, &clock, &mut all).done
     };
     room.handle_items(&items(2..=2, 1), NONE, start);
-    assert!(!sweep(&mut room, 0)); // from 5 to 10
-    assert!(sweep(&mut room, 100)); // from 105 to 110: others had their turns meanwhile
-    // Ten of twenty milliseconds are half of a long sweep.
-    assert_eq!(room.sweep_at(ms(110)), Some(ms(115)));
+    assert!(!sweep(&mut room, 0)); // from 10 to 20
+    assert!(sweep(&mut room, 100)); // from 110 to 120: others had their turns meanwhile
+    // Twenty of forty milliseconds are half of a long sweep.
+    assert_eq!(room.sweep_at(ms(120)), Some(ms(130)));
     room.handle_items(&items(3..=3, 1), NONE, start);
-    assert!(!sweep(&mut room, 115));
-    assert!(sweep(&mut room, 130));
+    assert!(!sweep(&mut room, 130));
+    assert!(sweep(&mut room, 160));
     // What takes no longer than a slice needs no rest.
     assert!(room.sweep(&mut ALL.clone(), NONE, &|| ms(3000), &mut all).done);
     assert_eq!(room.sweep_at(ms(3000)), None);

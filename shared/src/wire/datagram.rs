@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariant: whatever arrives, at most [`LINES_MAX`] lines, [`MARKS_MAX`] marks and [`RANGES_MAX`]
-//! ranges are read of a frame, no number reaches 2^62, and nothing is allocated by a number that a peer declares.
+//! ranges are read of a frame, no number reaches 2^62, and nothing is allocated by a number that a peer
+//! declares.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 

@@ -24,6 +24,7 @@ impl Fixture {
     async fn new(clients: usize, room: &str) -> Self {
         let file = "listen.goim = \"127.0.0.1:1\"\n\
                     upstream.addresses = [\"127.0.0.1:1\"]\n\
+                    limits.replies_bytes_max = \"1MiB\"\n\
                     node = { ca = \"ca\", certificate = \"certificate\", key = \"key\" }\n";
         let layers = Layers::new("EDGE").with_file("edge.toml", file);
         let config: Config =
@@ -152,4 +153,36 @@ async fn what_waits_behind_a_request_goes_on_when_a_back_end_ends_it() {
     fixture.world.pump();
     let refused = 16 + br#"{"code":103,"message":"removed by the back end"}"#.len();
     assert_eq!(fixture.read_all(), [refused + 20], "the heartbeat is answered, too");
+}
+
+#[tokio::test]
+async fn replies_that_nobody_reads_are_bounded_over_all_clients() {
+    let mut fixture = Fixture::new(4, "live://1").await;
+    let ids: Vec<ConnectionId> = fixture.clients.iter().map(|(id, _)| *id).collect();
+    let chunk = vec![b'x'; 100_000];
+    let is_dead = |world: &mut World, id| world.connection(id).is_none_or(|c| c.dead);
+    let mut rounds = 0;
+    while !ids.iter().any(|id| is_dead(&mut fixture.world, *id)) {
+        rounds += 1;
+        assert!(rounds < 1_000, "nobody was closed: {}", fixture.world.replies);
+        for id in &ids {
+            fixture.world.with_protocol(*id, |_, _, out| out.bytes.extend_from_slice(&chunk));
+            fixture.world.pump();
+            assert!(fixture.world.replies <= (1 << 20) + chunk.len());
+        }
+    }
+    // Each alone was far from its own bound; those who read get everything, and nothing stays counted.
+    let living = |world: &mut World| ids.iter().filter(|id| !is_dead(world, **id)).count();
+    assert!(living(&mut fixture.world) >= 2);
+    for id in &ids {
+        while fixture.world.connection(*id).is_some_and(|c| !c.dead && c.blocked) {
+            fixture.read_all();
+            fixture.world.handle_writable(*id);
+            tokio::task::yield_now().await;
+        }
+        if is_dead(&mut fixture.world, *id) {
+            fixture.world.remove(*id);
+        }
+    }
+    assert_eq!(fixture.world.replies, 0);
 }
