@@ -14,6 +14,7 @@ use shared::io::telemetry::LogConfig;
 use shared::io::tls::NodeFiles;
 
 use crate::answer::{Backoff, Pace};
+use crate::operators;
 
 /// The environment variables of this binary start so.
 pub const PREFIX: &str = "LINECAST_SVRLIST";
@@ -47,6 +48,8 @@ pub struct Config {
     pub state: State,
     /// The admin listener of the relay whose lines `/demo` shows and changes.
     pub relay: Option<SocketAddr>,
+    /// Who signs in to look and to change.
+    pub operators: operators::Config,
     /// Log lines.
     pub log: LogConfig,
 }
@@ -162,6 +165,7 @@ impl Configure for Config {
                 "How often the databases are looked at for a change.",
             ),
             answers,
+            operators: operators::Config::read(reader),
             dashboard: read_dashboard(reader),
             weights: read_weights(reader),
             state: State {

@@ -212,11 +212,6 @@ impl Dashboard {
     }
 }
 
-/// The answer to somebody who may not read.
-pub fn unknown() -> Response {
-    private(error(StatusCode::UNAUTHORIZED, "sign in: POST /api/session, or a key as a bearer"))
-}
-
 /// For whoever asked alone, and always fresh.
 pub fn private(mut response: Response) -> Response {
     let headers = response.headers_mut();

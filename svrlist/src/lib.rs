@@ -24,6 +24,7 @@ pub mod io;
 pub mod learning;
 pub mod line;
 pub mod metrics;
+pub mod operators;
 pub mod pages;
 pub mod planner;
 pub mod ranking;

@@ -48,6 +48,9 @@ pub(super) enum Command {
     Relay(ServiceArgs),
     /// Shows the lines of a relay, breaks and heals them
     Line(LineArgs),
+    /// Reads a password, the first line of standard input, and prints what stands for it in the
+    /// configuration: `operator.NAME.password`
+    HashPassword,
     /// Prints all configuration keys as Markdown
     Reference {
         /// Of this service only

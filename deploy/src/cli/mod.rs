@@ -21,6 +21,7 @@ use self::args::{
     OtherDatabases, PkiCommand, PlaceCommand, PushArgs, RoleName, ServiceArgs, TailArgs, UpArgs,
 };
 use crate::io::output::{complain, note, say};
+use crate::io::password::{PasswordError, hash_password};
 use crate::io::pki::Folder;
 use crate::io::places::BuildError;
 use crate::io::stdin::end_with_stdin;
@@ -50,6 +51,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Svrlist(args) => run_service(&args, svrlist::launch),
         Command::Relay(args) => run_service(&args, relay::launch),
         Command::Line(args) => run_line(args),
+        Command::HashPassword => run_hash_password(),
         Command::Reference { service } => answered(&reference(service)),
     })
 }
@@ -221,6 +223,14 @@ fn run_diff(args: &DiffArgs) -> ExitCode {
                 None => said,
             }
         }
+        Err(error) => failed(&error),
+    }
+}
+
+fn run_hash_password() -> ExitCode {
+    match hash_password() {
+        Ok(hash) => answered(&hash),
+        Err(error @ PasswordError::Unfit(_)) => misused(&error),
         Err(error) => failed(&error),
     }
 }

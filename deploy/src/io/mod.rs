@@ -10,6 +10,7 @@ pub mod lines;
 pub mod load;
 pub mod network;
 pub mod output;
+pub mod password;
 pub mod pki;
 pub mod places;
 pub mod push;

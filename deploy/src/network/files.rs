@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use shared::io::tls::NodeName;
 
 use super::ports::loopback;
-use super::{API_KEY, Ports, RelayPorts, TOKEN_SECRET, edge_name, line_name, nodes, stand};
+use super::{
+    API_KEY, OPERATOR, Ports, RelayPorts, TOKEN_SECRET, edge_name, line_name, nodes, stand,
+};
 use crate::io::pki::Folder;
 
 /// Where everything of a network is inside its folder.
@@ -99,6 +101,13 @@ pub fn svrlist_file(layout: &Layout) -> String {
     text.path("own", &layout.places());
     text.table("dashboard");
     text.raw("open", "true");
+    text.table("dashboard");
+    text.comment("Anybody on this machine looks; to change something, sign in as dev, dev.");
+    text.raw("open", "true");
+    text.table("operator.dev");
+    text.text("password", OPERATOR);
+    text.text("key", OPERATOR);
+    text.text("role", "admin");
     if let Some(relay) = &ports.relay {
         text.table("demo");
         text.comment("So that lines can be broken and healed on /demo.");

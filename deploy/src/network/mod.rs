@@ -21,6 +21,9 @@ use shared::io::tls::{NodeName, Role};
 /// loopback.
 pub const API_KEY: &str = "dev";
 
+/// Name, password and key of the operator of svrlist.
+pub const OPERATOR: &str = "dev";
+
 /// What clients' tokens (JWT, HS256) are signed with in such a network. As public as the API key.
 pub const TOKEN_SECRET: &str = "linecast-demo-token-secret";
 

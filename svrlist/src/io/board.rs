@@ -10,22 +10,27 @@ use super::live::Live;
 use super::{Desk, now};
 use crate::config;
 use crate::dashboard::facts::Roster;
-use crate::dashboard::{self, Dashboard, Refusal, View};
+use crate::dashboard::{Dashboard, Refusal, View, private};
 use crate::metrics::Metrics;
+use crate::operators::Operators;
 
 /// The dashboard and who may look at it.
 #[derive(Debug)]
 pub(super) struct Board {
-    open: bool,
+    operators: Arc<Operators>,
     dashboard: Dashboard,
     live: Live,
     roster: Mutex<Roster>,
 }
 
 impl Board {
-    pub(super) fn new(config: config::Dashboard, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        config: config::Dashboard,
+        operators: Arc<Operators>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
-            open: config.open,
+            operators,
             dashboard: Dashboard::default(),
             live: Live::new(config.streams_max, metrics),
             roster: Mutex::default(),
@@ -34,8 +39,8 @@ impl Board {
 
     /// Answers a request for a view.
     pub(super) fn answer(&self, request: &Request, view: Result<View, Refusal>) -> Response {
-        if !self.may_read(request) {
-            return dashboard::unknown();
+        if let Err(denial) = self.operators.may_read(request, now().calendar) {
+            return private(denial.response());
         }
         match view {
             Ok(View::Live) => self.live.open(request, &self.dashboard.shot()),
@@ -44,8 +49,9 @@ impl Board {
         }
     }
 
-    fn may_read(&self, _request: &Request) -> bool {
-        self.open
+    /// An open stream counts as use of its session.
+    fn may_read(&self, request: &Request) -> bool {
+        self.operators.may_read(request, now().calendar).is_ok()
     }
 
     fn gather(&self, desk: &Desk) {

@@ -5,6 +5,7 @@
 )]
 
 mod board;
+mod control;
 mod live;
 mod places;
 mod relay;
@@ -34,10 +35,12 @@ use crate::config::{Config, PREFIX};
 use crate::dashboard::View;
 use crate::learning;
 use crate::metrics::Metrics;
+use crate::operators::Operators;
 use crate::registry::{List, Registry, TICK};
 use crate::site::lines::Wanted;
 use crate::site::{Moment, Site};
 use board::Board;
+use control::Control;
 use relay::Relay;
 
 /// Why a svrlist could not start, or ended early.
@@ -79,6 +82,7 @@ struct Desk {
     board: Board,
     metrics: Metrics,
     relay: Relay,
+    control: Control,
 }
 
 impl Desk {
@@ -172,15 +176,18 @@ impl Svrlist {
             )),
             None => None,
         };
+        let trusted = config.answers.trusted_proxies.clone();
+        let operators = Arc::new(Operators::new(&config.operators, config.dashboard.open, trusted));
         let site = Site::new(config.answers, databases, metrics.clone());
         Ok(Self {
             telemetry,
             desk: Arc::new(Desk {
                 registry: Mutex::default(),
                 site,
-                board: Board::new(config.dashboard, metrics.clone()),
+                board: Board::new(config.dashboard, Arc::clone(&operators), metrics.clone()),
                 metrics,
                 relay: Relay::new(config.relay),
+                control: Control::new(operators),
             }),
             endpoint: line::answering(
                 config.line,
@@ -246,11 +253,15 @@ impl Svrlist {
 }
 
 async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown: Shutdown) {
+    let is_tls = server.tls.is_some();
     let answer = move |request: Request| {
         let desk = Arc::clone(&desk);
         async move {
             if let Some(wanted) = Wanted::read(&request) {
                 return desk.relay.answer(wanted, &desk.site.list()).await;
+            }
+            if let Some(answer) = desk.control.answer(&request, is_tls).await {
+                return answer;
             }
             match View::read(&request) {
                 Some(view) => desk.board.answer(&request, view),
