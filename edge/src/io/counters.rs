@@ -16,6 +16,10 @@ pub(super) struct Counters {
     pub(super) connections: AtomicU64,
     /// Connections accepted so far.
     pub(super) accepted: AtomicU64,
+    /// Sessions so far: connections whose client said who it is.
+    pub(super) sessions: AtomicU64,
+    /// Those of them that have ended.
+    pub(super) sessions_ended: AtomicU64,
     /// Messages written to clients.
     pub(super) deliveries: AtomicU64,
     /// Bytes written to clients.
@@ -42,6 +46,8 @@ impl Default for Counters {
         Self {
             connections: AtomicU64::default(),
             accepted: AtomicU64::default(),
+            sessions: AtomicU64::default(),
+            sessions_ended: AtomicU64::default(),
             deliveries: AtomicU64::default(),
             bytes: AtomicU64::default(),
             writes: AtomicU64::default(),

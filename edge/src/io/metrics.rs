@@ -46,8 +46,10 @@ struct Sums {
 
 type Of = fn(&Counters) -> &AtomicU64;
 
-const SHARD_COUNTERS: [(&str, &str, Of); 10] = [
+const SHARD_COUNTERS: [(&str, &str, Of); 12] = [
     ("accepted", "Connections accepted", |c| &c.accepted),
+    ("sessions", "Connections whose client said who it is", |c| &c.sessions),
+    ("ended_sessions", "Those of them that have ended", |c| &c.sessions_ended),
     ("deliveries", "Messages written to clients", |c| &c.deliveries),
     ("delivered_bytes", "Bytes written to clients", |c| &c.bytes),
     ("writes", "Writes that carried messages", |c| &c.writes),

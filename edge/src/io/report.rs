@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
@@ -119,6 +119,11 @@ impl Reporter {
         let (cpu, bits_out) = meter.read(bytes);
         let place = &config.place;
         let trunks = self.gauges.trunks();
+        let sum = |of: fn(&Counters) -> &AtomicU64| -> u64 {
+            self.shards.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum()
+        };
+        // Read first, so that none has ended that had not begun.
+        let ended = sum(|counters| &counters.sessions_ended);
         Report {
             edge: self.name.clone(),
             region: place.region.clone(),
@@ -141,6 +146,9 @@ impl Reporter {
             lines: trunks.iter().flat_map(line_reports).collect(),
             started_ms,
             addresses,
+            begun: sum(|counters| &counters.sessions).max(ended),
+            ended,
+            ends: None,
         }
     }
 

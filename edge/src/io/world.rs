@@ -502,6 +502,9 @@ impl World {
             if let Ask::Identify(_) = ask
                 && let Some(connection) = connections_at(&mut self.connections, id)
             {
+                self.counters
+                    .sessions
+                    .fetch_add(connection.guest.is_stranger.into(), Ordering::Relaxed);
                 self.door.greet(&mut connection.guest);
             }
             match ask {
@@ -552,6 +555,8 @@ impl World {
         self.replies -= connection.counted;
         self.door.leave(connection.guest);
         self.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        let is_session = !connection.guest.is_stranger;
+        self.counters.sessions_ended.fetch_add(is_session.into(), Ordering::Relaxed);
         self.counters.ended(connection.ended.unwrap_or(Blame::Network));
         self.shard.disconnect(id);
         self.pump();

@@ -370,7 +370,8 @@ impl Uplink {
             | down::Kind::Refused(_)
             | down::Kind::Presence(_)
             | down::Kind::Quality(_)
-            | down::Kind::Elsewhere(_) => {}
+            | down::Kind::Elsewhere(_)
+            | down::Kind::EndsTaken(_) => {}
         }
     }
 
