@@ -121,7 +121,8 @@ impl Site {
         let page = pages::find(&request.path);
         let known = page.is_some() || API_PATHS.contains(&request.path.as_str());
         if !known {
-            return error(StatusCode::NOT_FOUND, "no such path");
+            let missing = pages::missing(request);
+            return missing.unwrap_or_else(|| error(StatusCode::NOT_FOUND, "no such path"));
         }
         match request.method {
             // A HEAD is answered like a GET; the server leaves the body out.
@@ -131,7 +132,7 @@ impl Site {
             _ => return allowing(error(StatusCode::METHOD_NOT_ALLOWED, "this is only read")),
         }
         if let Some(page) = page {
-            return page.response();
+            return page.response(&request.headers);
         }
         let answer = match request.path.as_str() {
             REPORT => return allowing(error(StatusCode::METHOD_NOT_ALLOWED, "reports are posted")),
