@@ -79,6 +79,8 @@ pub struct Dashboard {
     pub open: bool,
     /// Live streams at the same time.
     pub streams_max: usize,
+    /// Values that have a history.
+    pub series_max: usize,
 }
 
 /// What answers say, and whose word about a client's address is taken.
@@ -280,6 +282,13 @@ fn read_dashboard(reader: &mut Reader) -> Dashboard {
             1_000,
             1..=100_000,
             "Dashboards that are kept up to date at the same time; each is a connection, too.",
+        ),
+        series_max: reader.ranged(
+            "history.series_max",
+            4_000,
+            1..=1_000_000,
+            "Values whose history is kept, five for a line and three for an edge; each takes up to \
+             45 KiB of memory.",
         ),
     }
 }

@@ -18,6 +18,7 @@ use shared::io::http::{Request, Response, StatusCode, bytes, error, percent_deco
 pub mod cell;
 pub mod edge;
 pub mod facts;
+pub mod history;
 pub mod live;
 pub mod map;
 pub mod overview;
@@ -72,7 +73,7 @@ impl Shot {
         let write = || match view {
             View::Edge(name) => edge::EdgePage::new(&self.facts, name).as_ref().map(written),
             View::Cell(cell) => Some(written(&cell::CellPage::new(&self.facts, *cell))),
-            View::Overview | View::Map | View::Live => None,
+            View::Overview | View::Map | View::Live | View::History(_) => None,
         };
         self.pages.get_with(view.to_string(), write)
     }
@@ -91,6 +92,8 @@ pub enum View {
     Cell(geo_data::Cell),
     /// Overview and map, again and again.
     Live,
+    /// How values went.
+    History(history::Ask),
 }
 
 impl std::fmt::Display for View {
@@ -101,6 +104,7 @@ impl std::fmt::Display for View {
             Self::Edge(name) => write!(f, "edges/{name}"),
             Self::Cell(cell) => write!(f, "cells/{cell}"),
             Self::Live => f.write_str("live"),
+            Self::History(_) => f.write_str("history"),
         }
     }
 }
@@ -160,6 +164,7 @@ impl View {
             "/api/overview" | "/edges" => Ok(Self::Overview),
             "/api/map" => Ok(Self::Map),
             "/api/live" => Ok(Self::Live),
+            "/api/history" => history::Ask::read(&request.query).map(Self::History),
             path => match path.strip_prefix("/api/edges/") {
                 Some(name) => edge_named(name),
                 None => cell_named(path.strip_prefix("/api/cells/")?),
@@ -197,13 +202,13 @@ impl Dashboard {
         self.shot.load_full()
     }
 
-    /// Answers somebody who may read. Streams are not answered here.
+    /// Answers somebody who may read. Streams and histories are not answered here.
     pub fn answer(&self, view: &View) -> Response {
         let shot = self.shot.load();
         let body = match view {
             View::Overview => Some(shot.overview()),
             View::Map => Some(shot.map()),
-            View::Edge(_) | View::Cell(_) | View::Live => shot.page(view),
+            _ => shot.page(view),
         };
         private(match body {
             Some(body) => bytes(StatusCode::OK, "application/json", body),
@@ -222,7 +227,7 @@ pub fn private(mut response: Response) -> Response {
 }
 
 /// A view as JSON. Views hold texts and numbers alone, which can always be written.
-fn written(view: &impl Serialize) -> Bytes {
+pub(crate) fn written(view: &impl Serialize) -> Bytes {
     let body = serde_json::to_vec(view);
     body.map_or_else(|error| Bytes::from(format!("{{\"error\":\"{error}\"}}")), Bytes::from)
 }

@@ -20,6 +20,7 @@ pub mod edge;
 #[cfg(test)]
 mod fixture;
 pub mod goim;
+pub mod history;
 pub mod io;
 pub mod learning;
 pub mod line;

@@ -25,6 +25,9 @@ pub struct Metrics {
     demand: Gauge<f64, AtomicU64>,
     demand_cells: Gauge,
     calendar_jumps: Counter,
+    series: Gauge,
+    series_refused: Counter,
+    history_writes: Family<Outcome, Counter>,
     place_reloads: Family<Outcome, Counter>,
     unreadable_records: Gauge<u64, AtomicU64>,
 }
@@ -66,6 +69,12 @@ impl Metrics {
         registry.register("demand_cells", "Cells with a demand", self.demand_cells.clone());
         let help = "Ticks at which the calendar was not believed, because it had jumped";
         registry.register("calendar_jumps", help, self.calendar_jumps.clone());
+        let help = "Values that have a history";
+        registry.register("history_series", help, self.series.clone());
+        let help = "Samples left out because there are too many series";
+        registry.register("history_samples_refused", help, self.series_refused.clone());
+        let help = "Writes of the store of histories, by outcome";
+        registry.register("history_writes", help, self.history_writes.clone());
         registry.register(
             "place_reloads",
             "Changes of the place databases, by outcome",
@@ -126,6 +135,16 @@ impl Metrics {
         self.demand.set(planned.demands.iter().map(|demand| demand.sessions).sum());
         self.demand_cells.set(planned.demands.len() as i64); // bounded by DEMANDS_MAX
         self.calendar_jumps.inc_by(u64::from(!believed));
+    /// So many series are kept, and so many samples were refused.
+    pub fn sampled(&self, series: usize, refused: usize) {
+        // A million at most.
+        self.series.set(series as i64);
+        self.series_refused.inc_by(refused as u64);
+    }
+
+    /// Histories were written, or not.
+    pub fn history_written(&self, all: bool) {
+        self.history_writes.get_or_create(&outcome(all)).inc();
     }
 
     /// New place databases were taken, or refused.

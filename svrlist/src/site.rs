@@ -72,6 +72,14 @@ pub struct Moment {
     pub calendar: SystemTime,
 }
 
+impl Moment {
+    /// The calendar in milliseconds since 1970.
+    pub fn since_1970_ms(self) -> u64 {
+        // They fit 64 bits for as long as there are edges.
+        self.calendar.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    }
+}
+
 impl Site {
     /// A site that knows no edge yet.
     pub fn new(answers: Answers, places: Databases, metrics: Metrics) -> Self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use geo_data::{Carrier, Cell, Region};
 use serde::Serialize;
@@ -119,10 +119,8 @@ impl Roster {
             let state = if lost { State::Lost } else { State::of(edge, &conditions, cut) };
             Seen { edge: Arc::clone(edge), silent_for, state }
         };
-        let since_1970 = now.calendar.duration_since(UNIX_EPOCH).unwrap_or_default();
         Facts {
-            // Milliseconds since 1970 fit 64 bits for as long as there are edges.
-            now_ms: since_1970.as_millis() as u64,
+            now_ms: now.since_1970_ms(),
             generation: list.generation,
             stale: list.stale,
             edges: self.known.values().map(seen).collect(),

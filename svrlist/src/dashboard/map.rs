@@ -1,6 +1,6 @@
 //! The JSON of `/api/map`: the drop rate that clients of each cell have to expect of each edge.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use geo_data::Cell;
@@ -59,11 +59,12 @@ impl<'a> Map<'a> {
             let (row, at) = (view.row(cell), cell.region.position());
             edges.iter().map(|seen| row.estimate(&seen.edge, at)).collect()
         };
-        let known = |cell: Cell| -> f64 {
-            let row = view.row(cell);
-            edges.iter().map(|seen| row.estimate(&seen.edge, None).reports).sum()
-        };
-        let mut cells: Vec<(f64, Cell)> = view.cells().map(|cell| (known(cell), cell)).collect();
+        let mut known: BTreeMap<Cell, f64> = view.cells().map(|cell| (cell, 0.0)).collect();
+        for (cell, _, reports) in view.pairs() {
+            *known.entry(cell).or_default() += reports;
+        }
+        let mut cells: Vec<(f64, Cell)> =
+            known.into_iter().map(|(cell, reports)| (reports, cell)).collect();
         cells.sort_by(|(a, left), (b, right)| b.total_cmp(a).then(left.cmp(right)));
         let shown = (VALUES_MAX / edges.len().max(1)).min(cells.len());
         let left_out = cells.len() - shown;

@@ -256,3 +256,100 @@ fn an_edge_that_nobody_knows_is_not_found() {
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(answer["error"].is_string());
 }
+
+fn ask(query: &str) -> Result<history::Ask, Refusal> {
+    history::Ask::read(&Query::parse(query).unwrap())
+}
+
+/// The field that a question is refused for, when it is asked or answered.
+fn refused(query: &str) -> &'static str {
+    let empty = crate::history::History::new(1);
+    let answer = |ask| history::Answer::new(&ask, &empty, 1_800_000_000_000).map(|_| ());
+    match ask(query).and_then(answer) {
+        Err(Refusal::Field { field, .. }) => field,
+        other => panic!("{query}: {other:?}"),
+    }
+}
+
+#[test]
+fn hostile_questions_about_history_are_refused_by_field() {
+    let many = format!("series={}", ["edge.a.load"; 33].join(","));
+    let repeated = ["series=edge.a.load"; 33].join("&");
+    for (query, field) in [
+        ("", "series"),
+        ("series=", "series"),
+        ("series=edge.a.load,", "series"),
+        ("series=edge.a.nonsense", "series"),
+        ("series=line.a.99999999999.up", "series"),
+        (&*many, "series"),
+        (&*repeated, "series"),
+        ("series=edge.a.load&points=0", "points"),
+        ("series=edge.a.load&points=2001", "points"),
+        ("series=edge.a.load&points=-1", "points"),
+        ("series=edge.a.load&from_ms=yesterday", "from_ms"),
+        ("series=edge.a.load&from_ms=18446744073709551615", "from_ms"),
+        ("series=edge.a.load&to_ms=1e3", "to_ms"),
+        ("series=edge.a.load&from_ms=10&to_ms=10", "from_ms"),
+        ("series=edge.a.load&from_ms=0", "from_ms"),
+        ("series=edge.a.load&from_ms=0&to_ms=2678400001", "from_ms"),
+    ] {
+        assert_eq!(refused(query), field, "{query}");
+    }
+    assert!(ask("series=edge.a.load&from_ms=&points=").is_ok(), "empty counts as absent");
+}
+
+#[test]
+fn histories_are_sampled_and_told_with_nulls_where_nothing_was_heard() {
+    let mut world = World::new();
+    let mut kept = crate::history::History::new(100);
+    let mut told = report("a", "110000", "telecom");
+    (told.connections, told.bits_out) = (7, 1000);
+    told.lines = vec![line_report()];
+    told.lines[0].line = 4;
+    for second in 0..60 {
+        if second < 20 {
+            world.report(Edge::from_report(&told).unwrap());
+        }
+        let facts = world.facts();
+        kept.handle_samples(history::samples(&facts), facts.now_ms);
+        world.wait(1);
+    }
+    let now_ms = world.now.since_1970_ms();
+    let from = now_ms - 60_000;
+    let names = "edge.a.connections,site.site-a.bits_out,line.a.4.rtt_ms,line.a.5.rtt_ms";
+    let ask =
+        ask(&format!("series={names}&series=site.site-a.price&from_ms={from}&to_ms={now_ms}"));
+    let answer = history::Answer::new(&ask.unwrap(), &kept, now_ms).unwrap();
+    let answer = serde_json::to_value(answer).unwrap();
+    assert_eq!((&answer["step_ms"], &answer["from_ms"]), (&10_000.into(), &from.into()));
+    let points = |at: usize| -> Vec<Option<f64>> {
+        let points = answer["series"][at]["points"].as_array().unwrap();
+        points.iter().map(|point| point[1].as_f64()).collect()
+    };
+    // It is lost eight seconds after its last report.
+    let heard = |value| [Some(value), Some(value), Some(value), None, None, None];
+    assert_eq!(points(0), heard(7.0));
+    assert_eq!(points(1), heard(1000.0));
+    assert_eq!(points(2), heard(40.0));
+    assert_eq!(points(3), [None; 6], "such a line there never was");
+    assert_eq!(points(4), heard(0.0));
+    assert_eq!(answer["series"][2]["unit"], "ms");
+    assert_eq!(answer["series"][0]["name"], "edge.a.connections");
+}
+
+#[test]
+fn a_pair_of_which_much_is_known_has_a_history() {
+    let mut world = World::new();
+    for round in 0..40 {
+        world.report(edge("a", "110000", "telecom"));
+        world.learn();
+        let ends = Ends { normal: 90, reset: 10, ..Ends::default() };
+        if round > 0 {
+            world.learning.handle_ends("a", beijing(), &ends);
+        }
+        world.wait(2);
+    }
+    let samples = history::samples(&world.facts());
+    let named = samples.iter().map(|(series, _)| series.to_string());
+    assert!(named.into_iter().any(|name| name == "pair.110000/telecom.a.drop_pp"), "{samples:?}");
+}

@@ -6,8 +6,9 @@ use std::time::Duration;
 use shared::io::http::{Request, Response};
 use shared::io::shutdown::Shutdown;
 
+use super::history::Archive;
 use super::live::Live;
-use super::{Desk, now};
+use super::{Desk, now, now_ms};
 use crate::config;
 use crate::dashboard::facts::Roster;
 use crate::dashboard::{Dashboard, Refusal, View, private};
@@ -20,6 +21,7 @@ pub(super) struct Board {
     operators: Arc<Operators>,
     dashboard: Dashboard,
     live: Live,
+    archive: Archive,
     roster: Mutex<Roster>,
 }
 
@@ -28,11 +30,13 @@ impl Board {
         config: config::Dashboard,
         operators: Arc<Operators>,
         metrics: Metrics,
+        archive: Archive,
     ) -> Self {
         Self {
             operators,
             dashboard: Dashboard::default(),
             live: Live::new(config.streams_max, metrics),
+            archive,
             roster: Mutex::default(),
         }
     }
@@ -44,6 +48,7 @@ impl Board {
         }
         match view {
             Ok(View::Live) => self.live.open(request, &self.dashboard.shot()),
+            Ok(View::History(ask)) => self.archive.answer(&ask, now_ms()),
             Ok(view) => self.dashboard.answer(&view),
             Err(refusal) => refusal.response(),
         }
@@ -67,15 +72,26 @@ impl Board {
 /// Gathers facts until the shutdown.
 pub(super) async fn run(desk: Arc<Desk>, shutdown: Shutdown) {
     let mut interval = tokio::time::interval(GATHER_EVERY);
+    let mut sampling = tokio::time::interval(SAMPLE_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    sampling.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.triggered() => break,
             _ = interval.tick() => desk.board.gather(&desk),
+            _ = sampling.tick() => desk.board.archive.note(desk.board.dashboard.shot().facts()),
         }
     }
     desk.board.live.end();
 }
+
+/// Keeps histories until the shutdown.
+pub(super) async fn keep(desk: Arc<Desk>, shutdown: Shutdown) {
+    desk.board.archive.run(shutdown).await;
+}
+
+/// Twice in each of the times whose means are kept.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
 /// How old what is shown may be.
 const GATHER_EVERY: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@
 
 mod board;
 mod control;
+mod history;
 mod live;
 mod places;
 mod relay;
@@ -41,6 +42,7 @@ use crate::site::lines::Wanted;
 use crate::site::{Moment, Site};
 use board::Board;
 use control::Control;
+use history::Archive;
 use relay::Relay;
 
 /// Why a svrlist could not start, or ended early.
@@ -60,6 +62,9 @@ pub enum RunError {
     /// A place database was refused.
     #[error("cannot use the place databases")]
     Places(#[from] OpenError),
+    /// Histories cannot be kept where they should.
+    #[error("cannot open the store of histories")]
+    History(#[from] history::OpenError),
     /// Certificates were refused.
     #[error("cannot use the certificates")]
     Tls(#[from] TlsError),
@@ -169,6 +174,12 @@ impl Svrlist {
             nodes.register(registry);
         });
         let (places, databases) = open_places(config.places).await?;
+        let archive = {
+            let folder = config.state.folder.map(|folder| folder.join("history"));
+            let (series_max, metrics) = (config.dashboard.series_max, metrics.clone());
+            blocking(move || Archive::open(folder.as_deref(), series_max, metrics, now_ms()))
+                .await?
+        };
         let https = match config.tls {
             Some(tls) => Some((
                 bind("clients over TLS", tls.listen).await?,
@@ -184,7 +195,7 @@ impl Svrlist {
             desk: Arc::new(Desk {
                 registry: Mutex::default(),
                 site,
-                board: Board::new(config.dashboard, Arc::clone(&operators), metrics.clone()),
+                board: Board::new(config.dashboard, Arc::clone(&operators), metrics.clone(), archive),
                 metrics,
                 relay: Relay::new(config.relay),
                 control: Control::new(operators),
@@ -244,6 +255,7 @@ impl Svrlist {
         tasks.spawn_essential("reports", intake.run(self.endpoint, shutdown.clone()));
         tasks.spawn_essential("tick", tick(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("board", board::run(Arc::clone(&desk), shutdown.clone()));
+        tasks.spawn_essential("histories", board::keep(Arc::clone(&desk), shutdown.clone()));
         let watching = places::watch(self.places, desk, self.places_poll, shutdown.clone());
         tasks.spawn_essential("place watch", watching);
         let watching = async move { self.nodes.watch(POLL_PERIOD, shutdown).await };
@@ -277,6 +289,11 @@ fn now() -> Moment {
     Moment { monotonic: Instant::now(), calendar: SystemTime::now() }
 }
 
+/// The time in milliseconds since 1970.
+fn now_ms() -> u64 {
+    now().since_1970_ms()
+}
+
 async fn tick(desk: Arc<Desk>, shutdown: Shutdown) {
     let mut interval = tokio::time::interval(TICK);
     let mut lesson = tokio::time::interval(learning::TICK);
@@ -302,11 +319,15 @@ async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, Ru
     TcpListener::bind(address).await.map_err(|source| RunError::Listen { what, address, source })
 }
 
-/// Opening verifies whole files, which takes a while: not on a thread that serves.
+/// Opening verifies whole files.
 async fn open_places(paths: geo_data::io::Paths) -> Result<(Watch, geo_data::Databases), RunError> {
-    let opened = tokio::task::spawn_blocking(move || Watch::open(paths)).await;
-    match opened {
-        Ok(opened) => Ok(opened?),
+    Ok(blocking(move || Watch::open(paths)).await?)
+}
+
+/// Does what takes a while, not on a thread that serves.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

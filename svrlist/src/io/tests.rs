@@ -451,3 +451,41 @@ async fn a_live_stream_that_nobody_reads_is_cut_off() {
     shutdown.trigger();
     serving.join_next().await.unwrap().unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn histories_survive_a_restart() {
+    let pki = Pki::new();
+    let target = "/api/history?series=edge.bj-1.connections";
+    let heard = |answer: &Value| {
+        let points = answer["series"][0]["points"].as_array().unwrap();
+        points.iter().any(|point| point[1] == 30.0)
+    };
+    for restarted in [false, true] {
+        let mut config = pki.config();
+        config.state.folder = Some(pki.folder.join("state"));
+        let svrlist = Svrlist::open(config).await.unwrap();
+        let Addresses { listen: http, line, .. } = svrlist.addresses().unwrap();
+        let shutdown = Shutdown::new();
+        let mut serving = JoinSet::new();
+        serving.spawn(svrlist.serve(shutdown.clone()));
+        if restarted {
+            let (status, answer) = get(http, target).await;
+            assert!(status == 200 && heard(&answer), "{answer}");
+        } else {
+            let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
+            let mut report = fixture::report("bj-1", "110000", "telecom");
+            report.connections = 30;
+            edge.report(report).await;
+            until(http, target, heard).await;
+        }
+        let (status, answer) =
+            get(http, "/api/history?series=edge.bj-1.connections&points=x").await;
+        assert_eq!(
+            (status, &answer["field"], &answer["value"]),
+            (400, &"points".into(), &"x".into())
+        );
+        assert!(answer["allowed"].as_str().unwrap().contains("2000"), "{answer}");
+        shutdown.trigger();
+        serving.join_next().await.unwrap().unwrap().unwrap();
+    }
+}

@@ -65,6 +65,19 @@ impl View {
         on.filter_map(move |((carrier, slot), _)| Some((*carrier, *names.get(slot)?)))
     }
 
+    /// The pairs of which anything is known, with their reports of late as [`Estimate::reports`]
+    /// counts them.
+    pub fn pairs(&self) -> impl Iterator<Item = (Cell, &Arc<str>, f64)> {
+        let state = &*self.0;
+        let edges: HashMap<Slot, &Arc<str>> =
+            state.edges.iter().map(|(name, slot)| (slot, name)).collect();
+        let cells: HashMap<Slot, Cell> =
+            state.cells.iter().map(|(cell, slot)| (slot, *cell)).collect();
+        state.pairs.iter().filter_map(move |((cell, edge), pair)| {
+            Some((*cells.get(cell)?, *edges.get(edge)?, pair.known(state.clock)))
+        })
+    }
+
     /// The cells of which anything is known.
     pub fn cells(&self) -> impl Iterator<Item = Cell> {
         self.0.cells.iter().map(|(cell, _)| *cell)
