@@ -135,6 +135,8 @@ impl Metrics {
         self.demand.set(planned.demands.iter().map(|demand| demand.sessions).sum());
         self.demand_cells.set(planned.demands.len() as i64); // bounded by DEMANDS_MAX
         self.calendar_jumps.inc_by(u64::from(!believed));
+    }
+
     /// So many series are kept, and so many samples were refused.
     pub fn sampled(&self, series: usize, refused: usize) {
         // A million at most.

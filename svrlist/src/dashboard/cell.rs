@@ -41,9 +41,9 @@ struct EdgeRow<'a> {
 impl<'a> CellPage<'a> {
     /// The page of a cell.
     pub fn new(facts: &'a Facts, cell: Cell) -> Self {
-        let (view, at) = (&facts.conditions.view, cell.region.position());
+        let (view, at) = (&facts.conditions().view, cell.region.position());
         let row = view.row(cell);
-        let ranking = Ranking::of(vantage(cell), cell, facts.listed(), &facts.conditions);
+        let ranking = Ranking::of(vantage(cell), cell, facts.listed(), facts.conditions());
         let shares: HashMap<&str, f64> =
             ranking.shares().map(|(edge, share)| (&*edge.name, share)).collect();
         let priced = |seen: &'a Seen| {

@@ -55,7 +55,7 @@ impl<'a> EdgePage<'a> {
     /// The page of an edge; `None` if none of this name reported of late.
     pub fn new(facts: &'a Facts, edge: &str) -> Option<Self> {
         let seen = facts.edge(edge)?;
-        let view = &facts.conditions.view;
+        let view = &facts.conditions().view;
         let estimate =
             |cell: Cell| (cell, view.row(cell).estimate(&seen.edge, cell.region.position()));
         let known =

@@ -9,6 +9,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::edge::Edge;
+use crate::planner::Planned;
 use crate::ranking::{Conditions, LOAD_FULL, Vantage};
 use crate::registry::{List, SILENT_AFTER};
 use crate::site::Moment;
@@ -27,7 +28,7 @@ pub struct Facts {
     /// Edges by name, those that are lost among them.
     pub edges: Vec<Seen>,
     /// What edges are ranked by.
-    pub conditions: Conditions,
+    pub planned: Arc<Planned>,
 }
 
 /// An edge, and how it is.
@@ -70,6 +71,11 @@ impl Facts {
         Some(&self.edges[at])
     }
 
+    /// What edges are ranked by.
+    pub(super) fn conditions(&self) -> &Conditions {
+        &self.planned.conditions
+    }
+
     /// A number that changes with what an overview says, but for the time.
     pub(super) fn print(&self) -> u64 {
         let mut bytes = Vec::with_capacity(2 * self.edges.len() + 16);
@@ -98,7 +104,8 @@ pub struct Roster {
 
 impl Roster {
     /// The facts of a moment.
-    pub fn handle_list(&mut self, list: &List, conditions: Conditions, now: Moment) -> Facts {
+    pub fn handle_list(&mut self, list: &List, planned: Arc<Planned>, now: Moment) -> Facts {
+        let conditions = &planned.conditions;
         for listed in &list.edges {
             let known = (Arc::clone(&listed.edge), listed.heard);
             self.known.insert(Arc::clone(&listed.edge.name), known);
@@ -116,7 +123,7 @@ impl Roster {
             let silent_for = silent(heard);
             let lost = silent_for >= SILENT_AFTER || !on_list(&edge.name);
             let cut = row.estimate(edge, None).cut;
-            let state = if lost { State::Lost } else { State::of(edge, &conditions, cut) };
+            let state = if lost { State::Lost } else { State::of(edge, conditions, cut) };
             Seen { edge: Arc::clone(edge), silent_for, state }
         };
         Facts {
@@ -124,7 +131,7 @@ impl Roster {
             generation: list.generation,
             stale: list.stale,
             edges: self.known.values().map(seen).collect(),
-            conditions,
+            planned,
         }
     }
 }

@@ -130,7 +130,7 @@ pub fn samples(facts: &Facts) -> Vec<(Series, f64)> {
     for (site, bits_out) in sites {
         let of = |value| Series::Site { site: site.clone(), value };
         samples.push((of(SiteValue::BitsOut), bits_out));
-        let price = facts.conditions.prices.get(site).copied().unwrap_or(0.0);
+        let price = facts.conditions().prices.get(site).copied().unwrap_or(0.0);
         samples.push((of(SiteValue::Price), price));
     }
     for Seen { edge, .. } in &heard {
@@ -151,7 +151,7 @@ pub fn samples(facts: &Facts) -> Vec<(Series, f64)> {
 
 /// The drop rates of the pairs of which most is known.
 fn pairs(facts: &Facts) -> impl Iterator<Item = (Series, f64)> {
-    let view = &facts.conditions.view;
+    let view = &facts.conditions().view;
     let mut known: Vec<_> =
         view.pairs().filter(|(_, _, reports)| *reports >= PAIR_REPORTS_MIN).collect();
     known.sort_by(|(cell, edge, a), (other, of, b)| {

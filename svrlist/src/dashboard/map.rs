@@ -32,6 +32,9 @@ struct Row<'a> {
     name: String,
     city: Option<&'static str>,
     carrier: &'static str,
+    /// Sessions that its clients are expected to begin in the whole network, in
+    /// [`TICK`](crate::learning::TICK).
+    sessions: f64,
     /// Reports of late, over all edges.
     reports: f64,
     /// In the order of the edges; `null` where nothing is known and nobody is sent.
@@ -54,7 +57,7 @@ impl<'a> Map<'a> {
     pub fn new(facts: &'a Facts) -> Self {
         let edges: Vec<&Seen> =
             facts.edges.iter().filter(|seen| seen.state != State::Lost).collect();
-        let view = &facts.conditions.view;
+        let view = &facts.conditions().view;
         let estimates = |cell: Cell| -> Vec<Estimate> {
             let (row, at) = (view.row(cell), cell.region.position());
             edges.iter().map(|seen| row.estimate(&seen.edge, at)).collect()
@@ -62,6 +65,11 @@ impl<'a> Map<'a> {
         let mut known: BTreeMap<Cell, f64> = view.cells().map(|cell| (cell, 0.0)).collect();
         for (cell, _, reports) in view.pairs() {
             *known.entry(cell).or_default() += reports;
+        }
+        let mut sessions: BTreeMap<Cell, f64> = BTreeMap::new();
+        for demand in &facts.planned.demands {
+            known.entry(demand.cell).or_default();
+            *sessions.entry(demand.cell).or_default() += demand.sessions;
         }
         let mut cells: Vec<(f64, Cell)> =
             known.into_iter().map(|(cell, reports)| (reports, cell)).collect();
@@ -71,7 +79,7 @@ impl<'a> Map<'a> {
         cells.truncate(shown);
         cells.sort_by_key(|(_, cell)| *cell);
         let row = |(reports, cell): (f64, Cell)| {
-            let ranking = Ranking::of(vantage(cell), cell, facts.listed(), &facts.conditions);
+            let ranking = Ranking::of(vantage(cell), cell, facts.listed(), facts.conditions());
             let shares: HashMap<&str, f64> =
                 ranking.shares().map(|(edge, share)| (&*edge.name, share)).collect();
             let value = |(seen, estimate): (&&'a Seen, Estimate)| {
@@ -90,6 +98,7 @@ impl<'a> Map<'a> {
                 name: name(cell.region),
                 city: cell.region.division().map(|division| division.name),
                 carrier: cell.carrier.as_str(),
+                sessions: sessions.get(&cell).copied().unwrap_or(0.0),
                 reports,
                 values: edges.iter().zip(estimates(cell)).map(value).collect(),
             }

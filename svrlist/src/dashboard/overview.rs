@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::facts::{Facts, Seen, State};
 use crate::line::Line;
+use crate::planner::SiteAccount;
 
 /// The whole network on one page.
 #[derive(Clone, Debug, Serialize)]
@@ -159,7 +160,30 @@ struct SiteJson<'a> {
     load: f64,
     bits_out: u64,
     bits_out_max: u64,
-    budget: Option<()>,
+    /// `null` while nothing is wished for.
+    budget: Option<BudgetJson>,
+}
+
+/// The account of a site: rates in bits per second, slots of five minutes.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct BudgetJson {
+    /// What is to be kept.
+    level: f64,
+    /// The month's 95th percentile so far.
+    billed: f64,
+    /// Free slots of the month, and those that could be spent now.
+    left: u32,
+    saved: f64,
+    running: bool,
+    /// In percentage points of drop rate.
+    price: f64,
+}
+
+impl From<&SiteAccount> for BudgetJson {
+    fn from(account: &SiteAccount) -> Self {
+        let SiteAccount { level, billed, left, saved, running, price, .. } = *account;
+        Self { level, billed, left, saved, running, price }
+    }
 }
 
 /// A zone.
@@ -197,6 +221,12 @@ fn sites(facts: &Facts) -> Vec<SiteJson<'_>> {
             region: edge.region.to_string(),
             place: edge.region.division().map(|division| division.latin),
             position: edge.position.map(PositionJson::from),
+            budget: facts
+                .planned
+                .sites
+                .get(&edge.site)
+                .filter(|account| account.level > 0.0)
+                .map(BudgetJson::from),
             ..SiteJson::default()
         });
         site.carriers.insert(edge.carrier.as_str());
@@ -212,7 +242,7 @@ fn sites(facts: &Facts) -> Vec<SiteJson<'_>> {
 }
 
 fn zones(facts: &Facts) -> Vec<ZoneJson<'_>> {
-    let policy = &facts.conditions.policy;
+    let policy = &facts.conditions().policy;
     let named = |zone: &'_ str| policy.zone_shares.get(zone).copied();
     let mut zones: BTreeMap<&str, ZoneJson<'_>> = BTreeMap::new();
     for zone in policy.zone_shares.keys().chain(&policy.drained.zones) {

@@ -13,6 +13,7 @@ use super::*;
 use crate::edge::Edge;
 use crate::fixture::{body, edge, line_report, report};
 use crate::learning::{Ends, Learning};
+use crate::planner::Planned;
 use crate::ranking::{Conditions, Policy};
 use crate::registry::{List, Registry};
 use crate::site::Moment;
@@ -63,7 +64,8 @@ impl World {
         let list = self.list();
         let policy = Arc::new(self.policy.clone());
         let conditions = Conditions { view: self.learning.view(), policy, ..Conditions::default() };
-        self.roster.handle_list(&list, conditions, self.now)
+        let planned = Planned { conditions, ..Planned::default() };
+        self.roster.handle_list(&list, Arc::new(planned), self.now)
     }
 
     fn see(&mut self, view: &View) -> (StatusCode, Value) {

@@ -62,7 +62,7 @@ impl Board {
     fn gather(&self, desk: &Desk) {
         let facts = {
             let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-            roster.handle_list(&desk.site.list(), desk.site.planned().conditions.clone(), now())
+            roster.handle_list(&desk.site.list(), desk.site.planned(), now())
         };
         self.dashboard.show(facts);
         self.live.tell(&self.dashboard.shot(), |request| self.may_read(request));
