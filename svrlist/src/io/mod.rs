@@ -195,7 +195,12 @@ impl Svrlist {
             desk: Arc::new(Desk {
                 registry: Mutex::default(),
                 site,
-                board: Board::new(config.dashboard, Arc::clone(&operators), metrics.clone(), archive),
+                board: Board::new(
+                    config.dashboard,
+                    Arc::clone(&operators),
+                    metrics.clone(),
+                    archive,
+                ),
                 metrics,
                 relay: Relay::new(config.relay),
                 control: Control::new(operators),
