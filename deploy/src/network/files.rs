@@ -100,8 +100,6 @@ pub fn svrlist_file(layout: &Layout) -> String {
     text.table("place");
     text.path("own", &layout.places());
     text.table("dashboard");
-    text.raw("open", "true");
-    text.table("dashboard");
     text.comment("Anybody on this machine looks; to change something, sign in as dev, dev.");
     text.raw("open", "true");
     text.table("operator.dev");
