@@ -25,12 +25,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use geo_data::{Carrier, Cell, Position};
+use geo_data::{Carrier, Carriers, Cell, Position};
 use shared::wire::control;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::edge::Edge;
-use crate::learning::View;
+use crate::learning::{Row, View};
 
 mod fill;
 mod policy;
@@ -49,8 +49,18 @@ use self::fill::Offer;
 pub struct Vantage {
     /// Their carrier.
     pub carrier: Carrier,
+    /// Others that their addresses are announced by as well.
+    pub also: Carriers,
     /// Where about they are; `None` if unknown.
     pub position: Option<Position>,
+}
+
+impl Vantage {
+    /// As whose clients they count at an edge of this carrier: networks with several ways out take the one
+    /// that the edge has, too.
+    pub fn carrier_at(&self, edge: Carrier) -> Carrier {
+        if self.also.contains(edge) { edge } else { self.carrier }
+    }
 }
 
 /// Everything else that a ranking depends on; cheap to clone. The default knows and wants nothing.
@@ -239,7 +249,7 @@ impl Ranking {
         let rule = self.policy.rule(asker.address);
         let forbidden = |name: &str| rule.is_some_and(|rule| rule.forbid.contains(name));
         let zoned = !self.policy.zone_shares.is_empty();
-        let zone = self.policy.zone(unit(user >> 32));
+        let zone = if zoned { self.policy.zone(user) } else { None };
         let mut placed: Vec<Candidate<'_>> = Vec::with_capacity(4 * SERVERS_MAX);
         let mut enough = Enough::default();
         for entry in &self.entries {
@@ -306,9 +316,14 @@ impl Entry {
         edges: impl IntoIterator<Item = &'a Arc<Edge>>,
         conditions: &Conditions,
     ) -> Vec<Self> {
+        // Those who count as clients of several carriers meet at each edge what its carrier's clients met.
         let row = conditions.view.row(cell);
+        let also = vantage.also.iter().map(|carrier| conditions.view.row(Cell { carrier, ..cell }));
+        let also: Vec<Row<'_>> = also.collect();
         let Conditions { policy, prices, .. } = conditions;
         let entry = |edge: &Arc<Edge>| {
+            let carrier = vantage.carrier_at(edge.carrier);
+            let row = also.iter().find(|row| row.cell().carrier == carrier).unwrap_or(&row);
             let estimate = row.estimate(edge, vantage.position);
             let price = prices.get(&edge.site).copied().unwrap_or(0.0);
             let terms = Terms::of(edge, &estimate, price);
@@ -317,7 +332,7 @@ impl Entry {
                 edge: Arc::clone(edge),
                 hash: xxh3_64_with_seed(edge.name.as_bytes(), 0),
                 standing: Standing::of(edge, weight, estimate.cut),
-                cost: prior(vantage.carrier, vantage.position, edge),
+                cost: prior(carrier, vantage.position, edge),
                 terms,
                 score: terms.score(),
                 weight,
@@ -405,7 +420,7 @@ struct Candidate<'a> {
 impl<'a> Candidate<'a> {
     fn of(entry: &'a Entry, group: Group, user: u64) -> Self {
         let tier = if entry.share > 0.0 {
-            Tier::Drawn(draw(entry, user, entry.share))
+            Tier::Drawn(draw(user, entry.hash, entry.share))
         } else {
             Tier::Scored(entry.score)
         };
@@ -455,34 +470,53 @@ fn share_among_near(placed: &mut [Candidate<'_>], user: u64, near_pp: f64) {
         let near = fill::nearness(candidate.entry.score - best, near_pp);
         if near > 0.0 {
             let weight = if candidate.entry.weight > 0.0 { candidate.entry.weight } else { 1.0 };
-            candidate.place.tier = Tier::Drawn(draw(candidate.entry, user, near * weight));
+            candidate.place.tier = Tier::Drawn(draw(user, candidate.entry.hash, near * weight));
         }
     }
 }
 
 /// Weighted rendezvous hashing: -ln(u) / w of a uniform u is exponentially distributed with rate w,
-/// and the smallest of such values falls to each edge in proportion to its weight.
-fn draw(entry: &Entry, user: u64, weight: f64) -> f64 {
-    let bits = xxh3_64_with_seed(&user.to_le_bytes(), entry.hash);
+/// and the smallest of such values falls to each of those that are drawn in proportion to its weight.
+fn draw(user: u64, of: u64, weight: f64) -> f64 {
+    let bits = xxh3_64_with_seed(&user.to_le_bytes(), of);
     -unit(bits >> 32).ln() / weight
 }
 
-/// Where the clients of an edge may go instead: the listeners of other edges that take new clients,
-/// best first.
+/// Where the clients of an edge may go instead: the listeners of other edges that take new clients, the
+/// best first, each with its share of those who are told. The better an edge is for the clients of this one
+/// and the more room it has, the more are told of it; none gets all unless it is alone.
 pub fn elsewhere<'a>(
     of: &Edge,
     edges: impl IntoIterator<Item = &'a Arc<Edge>>,
-) -> Vec<control::Endpoint> {
+    conditions: &Conditions,
+) -> Vec<control::Alternative> {
     let others = edges.into_iter().filter(|edge| edge.name != of.name);
-    let vantage = Vantage { carrier: of.carrier, position: of.position };
-    let ranking = Ranking::new(vantage, others);
-    let choices = ranking.choose(of.name.as_bytes(), |_| true);
-    let open = choices.iter().filter(|choice| choice.why.standing == Standing::Open);
-    let endpoints = open.flat_map(|choice| &choice.edge.endpoints);
-    let told = endpoints.map(|endpoint| control::Endpoint {
-        protocol: endpoint.transport.name().into(),
-        host: endpoint.host.clone(),
-        port: endpoint.port.into(),
+    let vantage = Vantage { carrier: of.carrier, position: of.position, ..Vantage::default() };
+    let cell = Cell { region: of.region, carrier: of.carrier };
+    let mut entries = Entry::all(vantage, cell, others, conditions);
+    entries.retain(|entry| entry.standing == Standing::Open);
+    // Who is in a zone with a share of its own stays in it, and nobody else is sent there.
+    let zone = Some(of.zone.as_str()).filter(|zone| conditions.policy.takes_users(zone));
+    let suits = |entry: &Entry| conditions.policy.suits(&entry.edge, zone);
+    if !conditions.policy.zone_shares.is_empty() && entries.iter().any(suits) {
+        entries.retain(suits);
+    }
+    let mut shared: Vec<(f64, &Entry)> = fill::spread(&entries).into_iter().zip(&entries).collect();
+    shared.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let told = shared.iter().take(SERVERS_MAX).enumerate().flat_map(|(at, (share, entry))| {
+        // In steps, so that not every change of a load is told to every edge.
+        let share = (share * SHARE_STEPS).round() / SHARE_STEPS;
+        // Somebody is told of the first, whatever is rounded.
+        let share = if at == 0 { share.max(1.0 / SHARE_STEPS) } else { share };
+        let listed = (share > 0.0).then_some(&entry.edge.endpoints).into_iter().flatten();
+        listed.map(move |endpoint| {
+            let endpoint = control::Endpoint {
+                protocol: endpoint.transport.name().into(),
+                host: endpoint.host.clone(),
+                port: endpoint.port.into(),
+            };
+            control::Alternative { endpoint: Some(endpoint), share }
+        })
     });
     told.collect()
 }
@@ -502,13 +536,13 @@ fn spread(placed: &mut Vec<Candidate<'_>>) {
     let standing = best.place.standing;
     let of_the_best = placed.partition_point(|candidate| candidate.place.standing == standing);
     rest.extend(placed.drain(of_the_best.max(SERVERS_MIN).min(placed.len())..));
+    let worst = placed.last().map(|candidate| candidate.place.standing);
     // Neither may cost the variety of the other kind that is there.
     let two_sites = varied(placed, site);
     let other = Placed::OtherCarrier;
     bring_in(placed, &rest, carrier, other, |chosen| !two_sites || varied(chosen, site));
     placed.sort_by(by_place);
     // A site of its own is no reason to name an edge of lesser standing than there are already.
-    let worst = placed.last().map(|candidate| candidate.place.standing);
     rest.retain(|candidate| Some(candidate.place.standing) <= worst);
     let two_carriers = varied(placed, carrier);
     let other = Placed::OtherSite;
@@ -653,6 +687,9 @@ const SHARE_KNOWN: f64 = 0.01;
 
 /// Edges of which a ranking is made: more than any client can be told of.
 const ENTRIES_MAX: usize = 256;
+
+/// Shares of those who are told to go elsewhere are multiples of one in so many.
+const SHARE_STEPS: f64 = 20.0;
 
 /// Keeps the hash of a user apart from the hash of an edge of the same name.
 const USER_SEED: u64 = 1;

@@ -324,7 +324,7 @@ impl Site {
     /// The edges priced for a client's cell.
     fn ranking(&self, list: &List, place: &Place) -> Arc<Ranked> {
         let position = place.region.position().or(place.position.map(|point| point.coarse()));
-        let vantage = Vantage { carrier: place.carrier, position };
+        let vantage = Vantage { carrier: place.carrier, also: place.also, position };
         let (cell, planned) = (place.cell(), self.planned.load());
         let ranked = self.rankings.get_with((list.generation, planned.0, vantage, cell), || {
             let edges = list.edges.iter().map(|listed| &listed.edge);

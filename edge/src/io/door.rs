@@ -106,12 +106,14 @@ impl Refusal {
 }
 
 /// A place where clients may go instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Next {
     /// Its protocol, as reports name it.
     pub(super) protocol: String,
     /// Host and port.
     pub(super) address: String,
+    /// Of those who are told, relative to the other places of the protocol.
+    pub(super) share: f64,
 }
 
 /// Who is let in: under which address it is counted, and how far it has come.
@@ -240,8 +242,7 @@ impl Door {
             None => (TURNED_AWAY, "full".to_owned()),
         };
         let fitting: Vec<&Next> = inside.next.iter().filter(|n| n.protocol == protocol).collect();
-        if !fitting.is_empty() {
-            let next = fitting[rand::random_range(0..fitting.len())];
+        if let Some(next) = drawn(&fitting, rand::random()) {
             reason.push_str("; next: ");
             reason.push_str(&next.address);
         }
@@ -344,6 +345,18 @@ impl Inside {
     fn of(&mut self, address: Option<IpAddr>) -> Option<&mut OfAddress> {
         self.by_address.get_mut(&address.map(address::bucket)?)
     }
+}
+
+/// The place at `at`, 0 to 1, of the line in which each is as long as its share; the best where no share
+/// can be used.
+fn drawn<'a>(places: &[&'a Next], at: f64) -> Option<&'a Next> {
+    let share = |next: &Next| if next.share.is_finite() { next.share.max(0.0) } else { 0.0 };
+    let mut left = at * places.iter().map(|next| share(next)).sum::<f64>();
+    let hit = places.iter().find(|next| {
+        left -= share(next);
+        left < 0.0
+    });
+    hit.or(places.first()).copied()
 }
 
 /// Centrifuge's close code of a server that ends; clients come back, elsewhere if they can.
@@ -477,6 +490,7 @@ mod tests {
         let next = |protocol: &str, address: &str| Next {
             protocol: protocol.into(),
             address: address.into(),
+            share: 1.0,
         };
         door.set_next(vec![next("http", "b:1"), next("https", "b:2")]);
         assert_eq!(door.enter(address(1), true, now()), Entry::In);
@@ -495,5 +509,26 @@ mod tests {
         assert_eq!(said("http"), (3001, "shutdown; next: b:1".into()), "it does not open again");
         door.leave(Guest { is_away: true, ..guest(address(2)) });
         assert_eq!(door.counts(), (1, 1));
+    }
+
+    #[test]
+    fn places_are_told_of_by_their_share() {
+        let next = |address: &str, share| {
+            let (protocol, address) = ("http".to_owned(), address.to_owned());
+            Next { protocol, address, share }
+        };
+        let hits = |shares: &[f64]| {
+            let places: Vec<Next> = shares.iter().map(|share| next("b:1", *share)).collect();
+            let places: Vec<&Next> = places.iter().collect();
+            let of = |at: f64| {
+                let drawn = drawn(&places, at).expect("there is one");
+                places.iter().position(|place| std::ptr::eq(*place, drawn))
+            };
+            [0.0, 0.5, 0.7, 0.999].map(|at| of(at).unwrap())
+        };
+        assert_eq!(hits(&[0.6, 0.3, 0.1]), [0, 0, 1, 2]);
+        assert_eq!(hits(&[0.0, 1.0]), [1; 4]);
+        assert_eq!(hits(&[f64::NAN, 0.0, -1.0]), [0; 4], "without shares it is the best");
+        assert_eq!(drawn(&[], 0.5), None);
     }
 }

@@ -12,7 +12,9 @@ use shared::io::line::{self, Call, LineError};
 use shared::io::shutdown::Shutdown;
 use shared::line::pool::Tier;
 use shared::wire::PROTOCOL_VERSION;
-use shared::wire::control::{Down, Endpoint as Public, Hello, LineReport, Report, Up, down, up};
+use shared::wire::control::{
+    Alternative, Down, Endpoint as Public, Hello, LineReport, Report, Up, down, up,
+};
 use tokio::sync::watch;
 
 use super::counters::Counters;
@@ -85,7 +87,7 @@ impl Reporter {
                 Ok(()) = pressure.changed() => {}
                 heard = down.receive() => match heard {
                     Ok(Some(Down { kind: Some(down::Kind::Elsewhere(told)), .. })) => {
-                        self.door.set_next(told.endpoints.into_iter().map(next).collect());
+                        self.door.set_next(told.alternatives.into_iter().filter_map(next).collect());
                         continue;
                     }
                     Ok(Some(_)) => continue, // newer svrlists may say more
@@ -170,10 +172,11 @@ impl Reporter {
     }
 }
 
-fn next(endpoint: Public) -> Next {
-    let Public { protocol, host, port } = endpoint;
+/// `None` for an alternative without an address.
+fn next(alternative: Alternative) -> Option<Next> {
+    let Public { protocol, host, port } = alternative.endpoint?;
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    Next { protocol, address: format!("{host}:{port}") }
+    Some(Next { protocol, address: format!("{host}:{port}"), share: alternative.share })
 }
 
 /// What svrlist is told of a trunk's lines.

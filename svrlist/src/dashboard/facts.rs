@@ -164,7 +164,7 @@ pub fn cell(text: &str) -> Option<Cell> {
 
 /// From where clients of a cell look, as far as the cell tells.
 pub(super) fn vantage(cell: Cell) -> Vantage {
-    Vantage { carrier: cell.carrier, position: cell.region.position() }
+    Vantage { carrier: cell.carrier, position: cell.region.position(), ..Vantage::default() }
 }
 
 /// What a region is called in Latin letters, or its code.

@@ -105,7 +105,9 @@ impl Intake {
                     };
                     let list = self.desk.site.list();
                     let edges = list.edges.iter().map(|listed| &listed.edge);
-                    let elsewhere = Elsewhere { endpoints: ranking::elsewhere(&edge, edges) };
+                    let planned = self.desk.site.planned();
+                    let alternatives = ranking::elsewhere(&edge, edges, &planned.conditions);
+                    let elsewhere = Elsewhere { alternatives };
                     if elsewhere != told {
                         told = elsewhere.clone();
                         let kind = Some(down::Kind::Elsewhere(elsewhere));

@@ -91,6 +91,11 @@ impl Default for View {
 }
 
 impl Row<'_> {
+    /// Whose it is.
+    pub fn cell(&self) -> Cell {
+        self.cell
+    }
+
     /// What is known of an edge, by clients who are about at `position`.
     pub fn estimate(&self, edge: &Edge, position: Option<Position>) -> Estimate {
         let State { clock: at, .. } = *self.state;

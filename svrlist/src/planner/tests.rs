@@ -32,7 +32,11 @@ impl World {
     fn ask(&self, region: &str, count: u64) {
         let region = Region::parse(region).unwrap();
         let cell = Cell { region, carrier: Carrier::Telecom };
-        let vantage = Vantage { carrier: Carrier::Telecom, position: region.position() };
+        let vantage = Vantage {
+            carrier: Carrier::Telecom,
+            position: region.position(),
+            ..Vantage::default()
+        };
         self.asks.counter(cell, vantage).fetch_add(count, Ordering::Relaxed);
     }
 
@@ -214,6 +218,7 @@ fn a_million_cells_are_counted_within_the_bound() {
     let vantage = |n: i32| Vantage {
         carrier: Carrier::Telecom,
         position: geo_data::Position::new(f64::from(n / 1000) / 10.0, f64::from(n % 1000) / 10.0),
+        ..Vantage::default()
     };
     for n in 0..100_000 {
         asks.counter(Cell::default(), vantage(n)).fetch_add(1, Ordering::Relaxed);

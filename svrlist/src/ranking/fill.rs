@@ -114,6 +114,17 @@ pub(super) fn shares(entries: &[Entry], fill: &Fill, near_pp: f64) -> Vec<f64> {
     kernel.close(entries)
 }
 
+/// The shares by which open entries take those who are sent to them all at once: less the further behind
+/// the best, more where there is more room.
+pub(super) fn spread(entries: &[Entry]) -> Vec<f64> {
+    let best = entries.first().map_or(0.0, |entry| entry.score);
+    let weight = |entry: &Entry| (-(entry.score - best).max(0.0) / SPILL_PP).exp() * pull(entry);
+    let mut weights: Vec<f64> = entries.iter().map(weight).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.iter_mut().for_each(|weight| *weight = if sum > 0.0 { *weight / sum } else { 0.0 });
+    weights
+}
+
 /// A cell in the middle of the fill.
 struct Kernel {
     best: f64,
@@ -180,14 +191,9 @@ impl Kernel {
 
     /// Somebody has to take the rest: all that are open, by their room.
     fn close(mut self, entries: &[Entry]) -> Vec<f64> {
-        if self.over > OVER_MIN && self.open > 0 {
-            let weights: Vec<f64> = entries[..self.open]
-                .iter()
-                .map(|entry| (-(entry.score - self.best).max(0.0) / SPILL_PP).exp() * pull(entry))
-                .collect();
-            let sum: f64 = weights.iter().sum();
-            for (taken, weight) in self.taken.iter_mut().zip(weights) {
-                *taken += self.over * if sum > 0.0 { weight / sum } else { 0.0 };
+        if self.over > OVER_MIN {
+            for (taken, share) in self.taken.iter_mut().zip(spread(&entries[..self.open])) {
+                *taken += self.over * share;
             }
         }
         self.taken

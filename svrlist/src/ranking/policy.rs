@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::draw;
 use crate::edge::Edge;
 
 /// The operator's word. The default wants nothing.
@@ -87,15 +89,26 @@ impl Policy {
         self.weights.get(&*edge.name).copied().unwrap_or(edge.weight)
     }
 
-    /// The zone that a user belongs to, by a number from 0 to 1 that is the user's for ever; `None` for
-    /// any that has no share of its own. A share that grows takes in users and lets none go, as
-    /// long as the zones before it stay as they are.
-    pub(super) fn zone(&self, user: f64) -> Option<&str> {
-        let mut passed = 0.0;
-        self.zone_shares.iter().find_map(|(zone, share)| {
-            passed += share / 100.0;
-            (user < passed).then_some(zone.as_str())
-        })
+    /// The zone that a user belongs to, by a number that is the user's for ever; `None` for any that has no
+    /// share of its own. Drawn like edges are, by weighted rendezvous hashing: a share that grows takes in
+    /// users and lets none go, as long as no other grows, and what stays in proportion stays in place.
+    pub(super) fn zone(&self, user: u64) -> Option<&str> {
+        let named = self.zone_shares.iter().map(|(zone, share)| (Some(zone.as_str()), *share));
+        let rest = 100.0 - self.zone_shares.values().sum::<f64>();
+        // What is left of rounding is no share.
+        let rest = if rest > SHARE_MIN { rest } else { 0.0 };
+        let draw = |zone: Option<&str>, share: f64| {
+            let seed = zone.map_or(REST_SEED, |zone| xxh3_64_with_seed(zone.as_bytes(), ZONE_SEED));
+            draw(user, seed, share)
+        };
+        let drawn = named.chain([(None, rest)]).filter(|(_, share)| *share > 0.0);
+        let drawn = drawn.map(|(zone, share)| (draw(zone, share), zone));
+        drawn.min_by(|(a, _), (b, _)| a.total_cmp(b)).and_then(|(_, zone)| zone)
+    }
+
+    /// Whether a zone has a share of its own, and anybody in it.
+    pub(super) fn takes_users(&self, zone: &str) -> bool {
+        self.zone_shares.get(zone).is_some_and(|share| *share > 0.0)
     }
 
     /// Whether an edge is in the zone that [`zone`](Self::zone) answered.
@@ -112,3 +125,15 @@ impl Policy {
         self.overrides.iter().find(|rule| rule.network.contains(&address))
     }
 }
+
+/// Percent of users; less is nobody.
+const SHARE_MIN: f64 = 1e-9;
+
+/// Keeps the hash of a zone apart from that of an edge of the same name.
+const ZONE_SEED: u64 = 0x2095;
+
+/// Stands for all zones without a share.
+const REST_SEED: u64 = 0x4e57;
+
+#[cfg(test)]
+mod tests;

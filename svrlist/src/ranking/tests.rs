@@ -12,7 +12,8 @@ use crate::fixture;
 use crate::learning::{Learning, Tally};
 
 fn vantage(region: &str, carrier: Carrier) -> Vantage {
-    Vantage { carrier, position: Region::parse(region).unwrap().position() }
+    let position = Region::parse(region).unwrap().position();
+    Vantage { carrier, position, ..Vantage::default() }
 }
 
 fn edge(name: &str, region: &str, carrier: &str) -> Arc<Edge> {
@@ -123,16 +124,91 @@ fn clients_go_elsewhere_only_where_they_are_taken() {
             edge.endpoints.iter_mut().for_each(|endpoint| endpoint.host = name.into());
         })
     };
-    let of = named("of", "110000", 0.0);
+    let of = named("of", "110000", 1.0);
     let near = named("near", "120000", 0.0);
     let far = named("far", "440000", 0.0);
     let busy = named("busy", "110000", 1.0);
-    let told = elsewhere(&of, &[of.clone(), far, busy, near]);
-    let told: Vec<_> = told.iter().map(|e| (e.host.as_str(), e.protocol.as_str())).collect();
-    assert_eq!(
-        told,
-        [("near", "goim-tcp"), ("near", "http"), ("far", "goim-tcp"), ("far", "http")]
-    );
+    let told = |edges: &[&Arc<Edge>], policy: Policy| -> Vec<(String, String, f64)> {
+        let conditions = Conditions { policy: Arc::new(policy), ..Conditions::default() };
+        let told = elsewhere(&of, edges.iter().copied(), &conditions);
+        let text = |told: control::Alternative| {
+            let endpoint = told.endpoint.unwrap();
+            (endpoint.host, endpoint.protocol, told.share)
+        };
+        told.into_iter().map(text).collect()
+    };
+    let hosts = |edges: &[&Arc<Edge>], policy: Policy| -> Vec<(String, f64)> {
+        let told = told(edges, policy).into_iter().filter(|(_, protocol, _)| protocol == "http");
+        told.map(|(host, _, share)| (host, share)).collect()
+    };
+    let one = |name: &str, share| (name.to_owned(), share);
+    // The far one is so much worse that hardly anybody is sent there.
+    let told = told(&[&of, &far, &busy, &near], Policy::default());
+    let names: Vec<_> =
+        told.iter().map(|(host, protocol, share)| (&**host, &**protocol, *share)).collect();
+    let expected = [("near", 0.95), ("far", 0.05)]
+        .map(|(host, share)| ["goim-tcp", "http"].map(|protocol| (host, protocol, share)));
+    assert_eq!(names, expected.concat());
+    // The best comes first and gets most; the next best some; room counts as quality does.
+    let next = named("next", "310000", 0.0);
+    let filled = named("filled", "120000", 0.7);
+    let shares = hosts(&[&of, &next, &filled, &near], Policy::default());
+    assert_eq!(shares, [one("near", 0.7), one("filled", 0.2), one("next", 0.1)]);
+    // What the operator drained is no place to go to, and zones keep to themselves.
+    let drained = |name: &str| {
+        let mut policy = Policy::default();
+        policy.drained.edges.insert(name.to_owned());
+        policy
+    };
+    assert_eq!(hosts(&[&of, &near, &far], drained("near")), [one("far", 1.0)]);
+    let green = changed(&near, |edge| edge.zone = "green".into());
+    let zones =
+        |share| Policy { zone_shares: [("green".to_owned(), share)].into(), ..Policy::default() };
+    assert_eq!(hosts(&[&of, &green, &far], zones(5.0)), [one("far", 1.0)]);
+    assert_eq!(hosts(&[&of, &green], zones(5.0)), [one("near", 1.0)], "better than nothing");
+    assert_eq!(hosts(&[&of, &green], zones(0.0)), []);
+    assert_eq!(hosts(&[&of, &busy], Policy::default()), []);
+}
+
+#[test]
+fn clients_go_elsewhere_by_what_was_learnt() {
+    let edges: Vec<Arc<Edge>> =
+        ["of", "good", "bad"].iter().map(|name| edge(name, "110000", "telecom")).collect();
+    let conditions = told("110000", &edges, &[("good", 0.01), ("bad", 0.06)], 40);
+    let told = elsewhere(&edges[0], &edges, &conditions);
+    let good = told.iter().map(|told| told.share).collect::<Vec<f64>>();
+    assert_eq!(good, [1.0, 1.0], "one edge with two listeners: {told:?}");
+}
+
+#[test]
+fn who_has_several_carriers_counts_as_of_each() {
+    let home = edge("unicom at home", "110000", "unicom");
+    let edges = [edge("telecom far away", "440100", "telecom"), Arc::clone(&home)];
+    let single = vantage("110000", Carrier::Telecom);
+    assert_eq!(first(single, &edges, "1"), "telecom far away");
+    let double = Vantage { also: Carriers::default().with(Carrier::Unicom), ..single };
+    let ranking = Ranking::new(double, &edges);
+    let best = ranking.choose(b"1", |_| true)[0].why;
+    assert_eq!((best.carrier_match(), best.cost.distance_km), ("same", Some(0.0)));
+    assert_eq!(double.carrier_at(Carrier::Mobile), Carrier::Telecom);
+    // And meets there what its clients have met.
+    let mut learning = Learning::new();
+    #[allow(clippy::disallowed_methods, reason = "a beginning that any other would do for")]
+    let start = Instant::now();
+    learning.handle_tick(&edges, start);
+    let region = Region::parse("110000").unwrap();
+    for (carrier, bad) in [(Carrier::Telecom, 90.0), (Carrier::Unicom, 10.0)] {
+        let tally = Tally { reports: 1000.0, bad, ..Tally::default() };
+        learning.handle_tally("unicom at home", Cell { region, carrier }, &tally);
+    }
+    let view = learning.handle_tick(&edges, start + Duration::from_secs(5));
+    let conditions = Conditions { view, ..Conditions::default() };
+    let mean = |vantage| {
+        let cell = Cell { region, carrier: Carrier::Telecom };
+        let ranking = Ranking::of(vantage, cell, [&home], &conditions);
+        ranking.choose(b"1", |_| true)[0].explain.terms.mean
+    };
+    assert!(mean(single) > 8.0 && mean(double) < 1.5, "{} {}", mean(single), mean(double));
 }
 
 #[test]

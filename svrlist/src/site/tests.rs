@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geo_data::database::{Database, Kind};
+use geo_data::write::{Record, packed};
+use geo_data::{Carrier, Carriers, Region};
 use hyper::HeaderMap;
 use serde_json::Value;
 use shared::io::http::Query;
@@ -104,6 +106,27 @@ fn the_cell_decides_who_comes_first() {
     assert_eq!(guangzhou["stale"], false);
     let ttl = guangzhou["ttl"].as_u64().unwrap();
     assert!((31..=59).contains(&ttl), "{ttl}");
+}
+
+#[test]
+fn a_network_of_several_carriers_counts_as_of_each() {
+    let world = World::new("trusted_proxies = [\"127.0.0.1\"]");
+    let network = "198.51.100.0/24".parse().unwrap();
+    let record = |also: Carriers| Record {
+        region: Region::parse("440100").unwrap(),
+        carrier: Carrier::Telecom,
+        also,
+        ..Record::default()
+    };
+    let asked = |also| {
+        let bytes = packed(&[record(also)], &[(network, 0)], UNIX_EPOCH, |_| ()).unwrap();
+        let own = Some(Database::from_bytes(Kind::Own, "test", bytes).unwrap());
+        world.site.set_places(Databases { own, ..Databases::default() });
+        world.get_as("/svrlist?uid=42", "127.0.0.1", Some("198.51.100.7")).1
+    };
+    assert_eq!(first(&asked(Carriers::default())), "bj-telecom");
+    let both = asked(Carriers::default().with(Carrier::Unicom));
+    assert_eq!((first(&both), both["cell"]["carrier"].as_str()), ("sh-unicom", Some("telecom")));
 }
 
 #[test]

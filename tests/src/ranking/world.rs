@@ -151,7 +151,7 @@ fn cells(luck: &mut Luck) -> Vec<Place> {
     for region in provinces.take(PROVINCES) {
         let people = luck.gamma2(1.0);
         for carrier in CARRIERS {
-            let vantage = Vantage { carrier, position: region.position() };
+            let vantage = Vantage { carrier, position: region.position(), ..Vantage::default() };
             let weight = people * luck.between(0.5, 1.5);
             cells.push(Place { cell: Cell { region, carrier }, vantage, weight });
         }
