@@ -99,14 +99,20 @@ impl Socket {
     pub(super) fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let before = self.taken;
         let written = match &mut self.tls {
-            None => match self.stream.try_write_vectored(pieces) {
-                Ok(written) => {
-                    self.taken += written as u64;
-                    Ok(written)
+            None => {
+                let written = match pieces {
+                    [piece] => self.stream.try_write(piece), // send is cheaper than writev
+                    _ => self.stream.try_write_vectored(pieces),
+                };
+                match written {
+                    Ok(written) => {
+                        self.taken += written as u64;
+                        Ok(written)
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                    Err(error) => Err(error),
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-                Err(error) => Err(error),
-            },
+            }
             Some(tls) => tls.write(&self.stream, &mut self.taken, pieces),
         };
         self.measure(before);

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(args: &Args, folder: &Path) -> Result<Report> {
     let program = Program::new(std::env::current_exe().context("find this program")?).with(NODE);
-    let edge = vec!["upstream.linger=1s".to_owned()];
+    let edge = ["upstream.linger=1s", "limits.arrivals_per_address=0"].map(str::to_owned).into();
     let plan = Plan { edge, ..Plan::edges(1) };
     let network = Network::start(program, &plan, folder).await?;
     let storms = Storms {
