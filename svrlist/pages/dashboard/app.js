@@ -180,6 +180,9 @@ async function findPlace() {
 apply();
 document.addEventListener('click', follow);
 addEventListener('popstate', () => open(true));
+// A page that the browser keeps for the way back holds no stream.
+addEventListener('pagehide', () => live.stop());
+addEventListener('pageshow', (event) => { if (event.persisted) live.again(); });
 menuButton.addEventListener('click', () => setMenu(menuButton.getAttribute('aria-expanded') !== 'true'));
 for (const name of ['overview', 'map', 'state']) live.addEventListener(name, changed);
 session.addEventListener('change', changed);

@@ -15,7 +15,7 @@ function digits(value) {
 const STEPS = [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e3, 'k']];
 
 function scaled(value, unit, from) {
-  const step = Math.abs(value) >= from && STEPS.find(([size]) => Math.abs(value) >= size * 0.9995);
+  const step = Math.abs(value) >= from * 0.9995 && STEPS.find(([size]) => Math.abs(value) >= size * 0.9995);
   if (step) return `${digits(value / step[0])} ${step[1]}${unit}`.trim();
   return `${digits(value)} ${unit}`.trim();
 }
@@ -106,9 +106,9 @@ export function unit(value, name) {
   switch (name) {
     case 'ms': return ms(value);
     case 'pp': return points(value);
-    case 'bit/s': case 'bits/s': case 'bps': return bits(value);
-    case 'share': case 'ratio': return percent(value);
-    case '': case 'count': case undefined: return count(value);
+    case 'bit/s': return bits(value);
+    case 'share': return percent(value);
+    case 'connections': case '': case undefined: return count(value);
     default: return `${digits(value)} ${name}`;
   }
 }

@@ -83,10 +83,9 @@ export class Histories {
       const query = new URLSearchParams({ from_ms: from, to_ms: to, points: this.points });
       for (const name of names.slice(at, at + BATCH)) query.append('series', name);
       try {
-        const { series } = await get(`/api/history?${query}`, signal);
-        for (const one of series) this.#series.set(one.name, one);
-        this.failure = null;
-        Object.assign(this, { from, to });
+        const answer = await get(`/api/history?${query}`, signal);
+        for (const one of answer.series) this.#series.set(one.name, one);
+        Object.assign(this, { failure: null, from: answer.from_ms ?? from, to: answer.to_ms ?? to });
       } catch (error) {
         if (signal.aborted) return;
         this.failure = error;

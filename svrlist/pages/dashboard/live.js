@@ -45,6 +45,13 @@ export class Live extends EventTarget {
     this.#connect();
   }
 
+  // Gives the stream back; `again` takes it up.
+  stop() {
+    for (const timer of [this.#timer, this.#watchdog, this.#hidden]) clearTimeout(timer);
+    this.#source?.close();
+    this.#source = null;
+  }
+
   // Only pages that show the map ask for it: it is by far the largest.
   set wantsMap(wanted) {
     if (wanted === this.#wantsMap) return;
@@ -113,7 +120,7 @@ export class Live extends EventTarget {
   #watch() {
     clearTimeout(this.#watchdog);
     this.#watchdog = setTimeout(() => {
-      this.#be('stale', 'nothing new came');
+      if (this.state.name === 'live') this.#be('stale', 'nothing new came');
       // A connection can be dead without anybody having been told.
       this.#connect();
     }, SILENCE_MS);

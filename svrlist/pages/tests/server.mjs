@@ -109,6 +109,7 @@ function history(query) {
   const count = Math.min(500, Number(query.get('points') ?? 120));
   const names = query.getAll('series').flatMap((text) => text.split(','));
   return {
+    now_ms: Date.now(), from_ms: from, to_ms: to,
     series: names.map((name) => {
       const kind = name.split('.').at(-1);
       const roll = dice([...name].reduce((hash, letter) => Math.imul(hash, 31) + letter.charCodeAt(0) | 0, 7));
