@@ -23,10 +23,8 @@ export function allLines(edges) {
   })));
 }
 
-const end = (carrier, address) => carrier || address;
-
 // From where to where, by carriers where they are told.
-export const way = (line) => `${end(line.local_carrier, line.local)} → ${end(line.remote_carrier, line.remote)}`;
+export const way = (line) => `${line.local_carrier || 'any'} → ${line.remote_carrier || line.remote}`;
 
 // What it is first choice for, in words; empty where for nothing.
 export function role({ primary: down, primary_up: up, up: connected }) {

@@ -86,7 +86,7 @@ export function worstPairs(map, count) {
   const pairs = [];
   for (const cell of map.cells) {
     cell.values.forEach((value, at) => {
-      if (value && (value.event || value.share > 0)) pairs.push({ cell, edge: map.edges[at], ...value, lost: lostOf(cell, value) });
+      if (value && (value.event || value.share > 0)) pairs.push({ ...value, cell, edge: map.edges[at], lost: lostOf(cell, value) });
     });
   }
   pairs.sort((a, b) => b.event - a.event || b.lost - a.lost || b.drop_pp - a.drop_pp);

@@ -12,10 +12,11 @@ export class Desk {
 
   constructor({ open }) {
     this.#open = open;
-    this.#keep('nobody', 'start', { weights: { 'beijin-telecom': 1.5 }, drained: { edges: ['fujian-mobile'], sites: [], zones: [] }, zones: { canary: { share: 10 } }, overrides: [], budgets: {} });
+    this.#keep('', [], { weights: {}, drained: { edges: {}, sites: {}, zones: {} }, zones: {}, overrides: [], wishes: {} });
+    this.#keep('dev', ['weight of beijing-telecom: its own → 1.5', 'edge hunan-mobile: not drained → drained at 200/s', 'share of zone canary: what is left → 10 %'], { weights: { 'beijing-telecom': 1.5 }, drained: { edges: { 'hunan-mobile': { rate: 200 } }, sites: {}, zones: {} }, zones: { canary: { share: 10 } }, overrides: [{ network: '203.0.113.0/24', prefer: ['shanghai-unicom'], forbid: [] }], wishes: { beijing: 2e8 } });
   }
 
-  get policy() { return this.revisions.at(-1).policy; }
+  get control() { return this.revisions.at(-1).control; }
   get revision() { return this.revisions.at(-1).revision; }
 
   operator(request) {
@@ -29,12 +30,13 @@ export class Desk {
   answer(request, [room, ...path], body) {
     const operator = this.operator(request);
     if (room === 'session') return this.#session(request, operator, body);
-    if (room === 'alerts' && request.method === 'POST') {
+    if (room === 'alerts' && request.method !== 'GET') {
       if (operator === null) return { status: 401, body: { error: 'sign in first' } };
-      this.#acknowledged.set(path[0], { by: operator.name, at_ms: Date.now() });
-      return { status: 200, body: {} };
+      if (request.method === 'POST') this.#acknowledged.set(path[0], { by: operator.name, at_ms: Date.now() });
+      else this.#acknowledged.delete(path[0]);
+      return { status: 204, body: null };
     }
-    if (room === 'audit') return this.mayRead(request) ? { status: 200, body: { entries: this.audit.slice().reverse() } } : { status: 401, body: { error: 'sign in first' } };
+    if (room === 'audit') return operator ? { status: 200, body: { entries: this.audit.slice().reverse() } } : { status: 401, body: { error: 'sign in first' } };
     if (room !== 'control') return null;
     if (request.method === 'GET') return this.mayRead(request) ? { status: 200, body: this.#document() } : { status: 401, body: { error: 'sign in first' } };
     if (operator === null) return { status: 401, body: { error: 'sign in first' } };
@@ -58,42 +60,46 @@ export class Desk {
   }
 
   #document() {
-    const history = this.revisions.map(({ revision, at_ms, by, what }) => ({ revision, at_ms, by, what })).reverse();
-    return { revision: this.revision, policy: this.policy, history };
+    const revisions = this.revisions.map(({ control: _, ...one }) => one).reverse();
+    const zones = ['main', 'canary'].map((zone) => ({ zone, share: this.control.zones[zone]?.share ?? null, versions: ['0.8.2'], edges: [], connections: 1000 }));
+    return { revision: this.revision, digest: '', control: this.control, zones, file: null, file_error: null, warnings: [], revisions };
   }
 
-  #change({ name }, what, body, match) {
+  #change({ name }, what, { note, ...body }, match) {
     if (match !== undefined && match !== `"${this.revision}"`) return { status: 412, body: { error: `revision ${this.revision} is in force by now` } };
-    const policy = structuredClone(this.policy);
+    let control = structuredClone(this.control);
+    let said = 'changed';
     if (what === 'drain') {
-      const [kind, target] = ['edge', 'site', 'zone'].map((kind) => [kind, body[kind]]).find(([, target]) => target !== undefined) ?? [];
-      const list = policy.drained[`${kind}s`];
-      policy.drained[`${kind}s`] = body.drained ? [...new Set([...list, target])] : list.filter((one) => one !== target);
-      this.#keep(name, `${body.drained ? 'drained' : 'undrained'} ${kind} ${target}`, policy);
+      const kind = ['edge', 'site', 'zone'].find((kind) => body[kind] !== undefined);
+      if (body.drained) control.drained[`${kind}s`][body[kind]] = { rate: body.rate };
+      else delete control.drained[`${kind}s`][body[kind]];
+      said = `${kind} ${body[kind]}: ${body.drained ? `drained at ${body.rate}/s` : 'not drained'}`;
     } else if (what === 'zone') {
-      policy.zones[body.zone] = { share: body.share };
-      this.#keep(name, `zone ${body.zone} gets ${body.share} %`, policy);
+      if (body.share === null) delete control.zones[body.zone];
+      else control.zones[body.zone] = { share: body.share };
+      said = `share of zone ${body.zone}: ${body.share} %`;
     } else if (what === 'rollback') {
-      const old = this.revisions.find(({ revision }) => revision === body.revision);
-      if (!old) return { status: 404, body: { error: `no revision ${body.revision}` } };
-      this.#keep(name, `back to revision ${body.revision}`, old.policy);
+      control = this.revisions.find(({ revision }) => revision === body.revision)?.control;
+      said = `back to revision ${body.revision}`;
     } else {
-      this.#keep(name, 'changed the policy', body);
+      control = body;
     }
+    if (!control) return { status: 404, body: { error: `no revision ${body.revision} is kept` } };
+    this.#keep(name, [said], control, note);
     return { status: 200, body: this.#document() };
   }
 
-  #keep(by, what, policy) {
-    const revision = this.revisions.length + 1;
-    const at_ms = Date.now() - (revision === 1 ? 86_400_000 : 0);
-    this.revisions.push({ revision, at_ms, by, what, policy });
-    this.audit.push({ at_ms, operator: by, what, revision });
+  #keep(who, changes, control, note = '') {
+    const revision = this.revisions.length;
+    const at_ms = Date.now() - (2 - Math.min(2, revision)) * 43_200_000;
+    this.revisions.push({ revision, who, from: '127.0.0.1', at_ms, changes, note, control });
+    this.audit.push({ id: revision, at_ms, who, from: '127.0.0.1', action: 'change', outcome: 'ok', detail: changes, note, revision });
   }
 
   // What is told, with what operators did.
   changed(told) {
     const alerts = told.alerts.map((alert) => ({ ...alert, acknowledged: this.#acknowledged.get(alert.id) ?? null }));
-    const zones = told.zones?.map((zone) => ({ ...zone, share: this.policy.zones[zone.zone]?.share ?? zone.share }));
+    const zones = told.zones?.map((zone) => ({ ...zone, share: this.control.zones[zone.zone]?.share ?? zone.share }));
     return { ...told, alerts, ...(zones && { zones }) };
   }
 }

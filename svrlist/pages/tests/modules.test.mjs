@@ -8,7 +8,7 @@ import { nearest, path, scale, summary, timeTicks } from '../dashboard/chart.js'
 import { age, bare, bits, count, many, ms, percent, points, span, unit } from '../dashboard/format.js';
 import { apart, bow, frame, reaches } from '../dashboard/geometry.js';
 import { allLines, linesOf, primary, role, way } from '../dashboard/lines.js';
-import { changed, drainedOf, names, shareOf, withOverride, withoutOverride } from '../dashboard/policy.js';
+import { drainedOf, entriesOf, names, shareOf, withEntry, withRule, withoutRule } from '../dashboard/policy.js';
 import { ratemap, fitting, seen, stepOf, worstPairs } from '../dashboard/ratemap.js';
 import { cellPath, edgePath, match, pathWith } from '../dashboard/routes.js';
 import { fits, sortRows } from '../dashboard/table.js';
@@ -119,7 +119,7 @@ test('lines: which carries, which are up, what they are called', () => {
   assert.equal(linesOf({ lines: [line({ up: false })] }).grade, 'bad');
   assert.equal(linesOf({ lines: [] }).grade, 'note');
   assert.deepEqual(allLines([edge]).map(({ key }) => key), ['e/0', 'e/1', 'e/7']);
-  assert.equal(way(edge.lines[0]), 'a:0 → telecom');
+  assert.equal(way(edge.lines[0]), 'any → telecom');
   assert.deepEqual(edge.lines.map(role), ['', 'primary to the origin', 'primary to the edge']);
 });
 
@@ -153,6 +153,7 @@ test('a group is the mean of its pairs by reports', () => {
 test('the pairs that cost most come first, incidents before all', () => {
   const pairs = worstPairs(map(net), 500);
   assert.ok(pairs[0].event);
+  assert.equal(pairs[0].edge.name, 'guangdong-unicom');
   const calm = pairs.filter(({ event }) => !event).map(({ lost }) => lost);
   assert.deepEqual(calm, calm.slice().sort((a, b) => b - a));
 });
@@ -221,15 +222,16 @@ test('a score is the sum of its terms, whichever way it is told', () => {
   assert.deepEqual(ranked({ edges: [1] }), [1]);
 });
 
-test('the policy is changed as a value', () => {
-  const policy = { weights: { a: 1 }, drained: { edges: ['e'], sites: [], zones: ['z'] }, zone_shares: { z: 5 }, overrides: [{ network: '10.0.0.0/8' }] };
-  assert.deepEqual(drainedOf(policy), [{ kind: 'zone', name: 'z' }, { kind: 'edge', name: 'e' }]);
-  assert.deepEqual([shareOf(policy, 'z'), shareOf(policy, 'y')], [5, null]);
-  assert.deepEqual(changed(policy, 'weights', 'b', 2).weights, { a: 1, b: 2 });
-  assert.deepEqual(changed(policy, 'weights', 'a', null).weights, {});
-  assert.deepEqual(policy.weights, { a: 1 });
-  assert.equal(withOverride(policy, { network: '10.0.0.0/8', prefer: ['e'] }).overrides.length, 1);
-  assert.equal(withoutOverride(policy, '10.0.0.0/8').overrides.length, 0);
+test('what is wanted is changed as a value', () => {
+  const control = { weights: { a: 1 }, drained: { edges: { e: { rate: 5 } }, sites: {}, zones: { z: { rate: 0 } } }, zones: { z: { share: 5 } }, overrides: [{ network: '10.0.0.0/8' }], wishes: {} };
+  assert.deepEqual(drainedOf(control), [{ kind: 'zone', name: 'z', rate: 0 }, { kind: 'edge', name: 'e', rate: 5 }]);
+  assert.deepEqual([shareOf(control, 'z'), shareOf(control, 'y')], [5, null]);
+  assert.deepEqual(entriesOf({ weights: { e10: 1, e9: 2 } }, 'weights'), [['e9', 2], ['e10', 1]]);
+  assert.deepEqual(withEntry(control, 'weights', 'b', 2).weights, { a: 1, b: 2 });
+  assert.deepEqual(withEntry(control, 'weights', 'a', null).weights, {});
+  assert.deepEqual(control.weights, { a: 1 });
+  assert.deepEqual(withRule(control, { network: '10.0.0.0/8', prefer: ['e'] }).overrides, [{ network: '10.0.0.0/8', prefer: ['e'] }]);
+  assert.equal(withoutRule(control, '10.0.0.0/8').overrides.length, 0);
   assert.deepEqual(names(' a, b  a,'), ['a', 'b']);
 });
 

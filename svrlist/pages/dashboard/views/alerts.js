@@ -36,7 +36,7 @@ export default {
     const acknowledge = async (alert) => {
       try {
         const seen = Boolean(alert.acknowledged);
-        await send(seen ? 'DELETE' : 'POST', `/api/alerts/${encodeURIComponent(alert.id)}/acknowledgement`, seen ? undefined : {});
+        await send(seen ? 'DELETE' : 'POST', `/api/alerts/${encodeURIComponent(alert.id)}/ack`);
         kept.failure = null;
         alert.acknowledged = seen ? null : { by: session.operator.name, at_ms: live.now() };
       } catch (error) {

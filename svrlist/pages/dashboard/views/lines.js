@@ -11,14 +11,14 @@ import { badge, lineWords, rank } from '../words.js';
 
 const SPARK_POINTS = 60;
 
-// How much is wrong with a line, for sorting.
-const trouble = (line) => (4 - rank(lineWords(line).grade)) * 100 + Math.max(line.loss, line.loss_up) * 100 + (line.up ? line.rtt_ms / 1000 : 0);
+// How much is wrong with a line, for sorting: in whole percent, so that rows do not dance.
+const trouble = (line) => (4 - rank(lineWords(line).grade)) * 1000 + Math.round(Math.max(line.loss, line.loss_up) * 100);
 
 // What the lines from one carrier to another are like.
 export function ways(lines) {
   const found = new Map();
   for (const line of lines) {
-    const key = `${line.local_carrier || 'any'} → ${line.remote_carrier || line.upstream}`;
+    const key = way(line);
     if (!found.has(key)) found.set(key, { way: key, lines: [] });
     found.get(key).lines.push(line);
   }
