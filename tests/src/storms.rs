@@ -1,8 +1,8 @@
 //! Storms: thousands of clients that come, go and come back at once, while others watch a calm room.
 //!
-//! Four phases, each seen by a few viewers of a room with a steady stream: nothing happens; a crowd in
-//! another room loses all its connections and reconnects at once; the crowd leaves at once; clients
-//! join and leave at a steady rate. What is measured is how late the viewers' messages come, from when
+//! Phases, each seen by a few viewers of a room with a steady stream: nothing happens; a crowd comes to
+//! another room; it loses all its connections and reconnects at once; it leaves at once; clients join
+//! and leave at a steady rate; the crowd comes again and is lost. What is measured is how late the viewers' messages come, from when
 //! each was due. What is checked is that nothing is missing, that all counters are exact afterwards,
 //! and that the edge holds no more memory after the last storm than after the first.
 //!
@@ -18,7 +18,8 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::centrifuge;
@@ -63,15 +64,26 @@ impl Storms {
         let process = network.edges[0].id().context("the edge runs")?;
         let api = network.api();
         let (phase, seen) = watch::channel(0);
+        // On a thread of their own: what the crowd takes of this process is not to be measured.
+        let calm = Calm::new()?;
         let mut viewers = JoinSet::new();
         for _ in 0..VIEWERS {
-            let mut client = centrifuge::Client::connect(edge, json!({})).await?;
-            client.subscribe(CALM).await?;
-            viewers.spawn(view(client, seen.clone()));
+            let seen = seen.clone();
+            let (seated, sits) = oneshot::channel();
+            viewers.spawn_on(
+                async move {
+                    let mut client = centrifuge::Client::connect(edge, json!({})).await?;
+                    client.subscribe(CALM).await?;
+                    let _ = seated.send(());
+                    view(client, seen).await
+                },
+                &calm.handle,
+            );
+            sits.await.context("a viewer of the calm room did not come")?;
         }
         let rate = self.rate;
         let mut phase_of_publisher = phase.subscribe();
-        let publisher = tokio::spawn(async move {
+        let publisher = calm.handle.spawn(async move {
             let mut every = tokio::time::interval(Duration::from_secs(1) / rate);
             let start = Instant::now();
             for n in 0u64.. {
@@ -94,30 +106,38 @@ impl Storms {
             until("the edge counts its connections", connections, |n| *n == count).await
         };
 
-        let crowd = Crowd::gather(edge, self.crowd).await?;
-        connected(self.crowd).await?;
         phase.send_replace(1);
         let start = Instant::now();
-        crowd.disperse(Parting::Lost);
         let crowd = Crowd::gather(edge, self.crowd).await?;
         connected(self.crowd).await?;
         took.push(start.elapsed());
 
         phase.send_replace(2);
         let start = Instant::now();
+        crowd.disperse(Parting::Lost);
+        let crowd = Crowd::gather(edge, self.crowd).await?;
+        connected(self.crowd).await?;
+        took.push(start.elapsed());
+
+        phase.send_replace(3);
+        let start = Instant::now();
         crowd.disperse(Parting::Closed);
         connected(0).await?;
         took.push(start.elapsed());
         let resident_before = resident(process)?;
 
-        phase.send_replace(3);
+        phase.send_replace(4);
         let start = Instant::now();
         self.churn(edge).await?;
         connected(0).await?;
         took.push(start.elapsed());
+
+        phase.send_replace(5);
+        let start = Instant::now();
         let crowd = Crowd::gather(edge, self.crowd).await?;
         crowd.disperse(Parting::Lost);
         connected(0).await?;
+        took.push(start.elapsed());
 
         phase.send_replace(PHASES);
         publisher.await??;
@@ -219,6 +239,27 @@ async fn view(
         let late = micros(Instant::now()).saturating_sub(due);
         let phase = (*phase.borrow()).min(PHASES - 1);
         phases[phase].saturating_record(late);
+    }
+}
+
+/// A thread for what is measured.
+struct Calm {
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Calm {
+    fn new() -> Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Calm {
+    fn drop(&mut self) {
+        // Waiting for it is not allowed among asynchronous tasks, and nothing runs there any more.
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 
@@ -329,8 +370,8 @@ fn micros(at: Instant) -> u64 {
 const CALM: &str = "live:calm";
 const CROWDED: &str = "live:crowded";
 const VIEWERS: usize = 4;
-const NAMES: [&str; PHASES] = ["calm", "reconnecting", "leaving", "churn"];
-const PHASES: usize = 4;
+const NAMES: [&str; PHASES] = ["calm", "coming", "reconnecting", "leaving", "churn", "and again"];
+const PHASES: usize = 6;
 const CALM_TIME: Duration = Duration::from_secs(2);
 /// How long a client of the churn stays.
 const STAY: Duration = Duration::from_millis(500);
