@@ -9,6 +9,7 @@
 //! Invariant: bytes of an answer are appended before the first live message of the channel it opens.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -97,12 +98,25 @@ pub struct Close {
 /// Who made a connection end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Blame {
-    /// The client left or broke the protocol.
+    /// The client left.
+    Left,
+    /// The client broke the protocol, or its token ran out.
     Peer,
-    /// We ended it: kick, shutdown, our failure.
+    /// We sent it away on purpose: a back end's order, a drain.
+    Order,
+    /// We failed.
     Us,
-    /// The path between: reset, time-out, write stall.
+    /// The path between broke.
     Network,
+    /// The path between brings nothing, or takes nothing, any more.
+    Silence,
+}
+
+impl From<&io::Error> for Blame {
+    /// Of a socket's error.
+    fn from(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut { Self::Silence } else { Self::Network }
+    }
 }
 
 /// Whether a back end's order to disconnect leaves a client alone.

@@ -541,7 +541,7 @@ impl Shard {
             SlowReader::Skip => Event::Lost(id, channel, missing),
             SlowReader::Close => {
                 let reason = format!("too slow: {missing} messages are missing; connect again");
-                Event::Close(id, Close { code: 3008, reason, blame: Blame::Network })
+                Event::Close(id, Close { code: 3008, reason, blame: Blame::Silence })
             }
         });
     }
@@ -645,7 +645,7 @@ fn replaced() -> Close {
     Close {
         code: 3503,
         reason: "another connection logged in with this key".to_owned(),
-        blame: Blame::Peer,
+        blame: Blame::Left,
     }
 }
 

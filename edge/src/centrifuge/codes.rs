@@ -99,7 +99,7 @@ impl From<Disconnect> for Close {
             Disconnect::ConnectionExpired => (3005, "connection expired", Blame::Peer),
             Disconnect::SubscriptionExpired => (3006, "subscription expired", Blame::Peer),
             Disconnect::InsufficientState => (3010, "insufficient state", Blame::Us),
-            Disconnect::NoPong => (3012, "no pong", Blame::Network),
+            Disconnect::NoPong => (3012, "no pong", Blame::Silence),
             Disconnect::TooManyRequests => (3013, "too many requests", Blame::Peer),
             Disconnect::InvalidToken => (3500, "invalid token", Blame::Peer),
             Disconnect::BadRequest(how) => {
@@ -114,7 +114,7 @@ impl From<Disconnect> for Close {
                 return Self {
                     code: code.unwrap_or(FORCE_DISCONNECT),
                     reason: presentable(&reason, "force disconnect"),
-                    blame: Blame::Us,
+                    blame: Blame::Order,
                 };
             }
         };

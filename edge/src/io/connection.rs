@@ -214,8 +214,8 @@ impl Connection {
             if wanted > 0 {
                 match self.socket.write(&pieces[..wanted]) {
                     Ok(taken) => written = taken,
-                    Err(_) => {
-                        self.die(Blame::Network);
+                    Err(error) => {
+                        self.die(Blame::from(&error));
                         return Written { segments: taken, more: false };
                     }
                 }
@@ -290,7 +290,7 @@ impl Connection {
         match flushed {
             Ok(true) => return true,
             Ok(false) => self.block(now),
-            Err(_) => self.die(Blame::Network),
+            Err(error) => self.die(Blame::from(&error)),
         }
         false
     }

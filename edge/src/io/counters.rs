@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::connection::WriteCounts;
+use crate::ends::Table;
 use crate::session::Blame;
 
 /// What a shard counts; read by metrics.
@@ -33,6 +34,8 @@ pub(super) struct Counters {
     /// Droppable messages that were not in a room's sample.
     pub(super) sampled_out: AtomicU64,
     cpu: Mutex<(Instant, Duration)>,
+    /// How sessions ended, until somebody takes it.
+    ends: Mutex<Table>,
     /// Ends by the client's leaving or fault.
     pub(super) ended_peer: AtomicU64,
     /// Ends by our decision or fault.
@@ -55,6 +58,7 @@ impl Default for Counters {
             shed: AtomicU64::default(),
             sampled_out: AtomicU64::default(),
             cpu: Mutex::new((Instant::now(), Duration::ZERO)),
+            ends: Mutex::default(),
             ended_peer: AtomicU64::default(),
             ended_us: AtomicU64::default(),
             ended_network: AtomicU64::default(),
@@ -73,11 +77,26 @@ impl Counters {
     /// A connection ended.
     pub(super) fn ended(&self, blame: Blame) {
         let counter = match blame {
-            Blame::Peer => &self.ended_peer,
-            Blame::Us => &self.ended_us,
-            Blame::Network => &self.ended_network,
+            Blame::Left | Blame::Peer => &self.ended_peer,
+            Blame::Order | Blame::Us => &self.ended_us,
+            Blame::Network | Blame::Silence => &self.ended_network,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// These sessions ended.
+    pub(super) fn put_ends(&self, ends: Table) {
+        let mut waiting = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_empty() {
+            *waiting = ends;
+        } else {
+            waiting.merge(&ends);
+        }
+    }
+
+    /// How sessions ended since the last call.
+    pub(super) fn take_ends(&self) -> Table {
+        std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notes what this thread, the shard's, has used of a processor by now.

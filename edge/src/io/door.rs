@@ -246,7 +246,7 @@ impl Door {
             reason.push_str("; next: ");
             reason.push_str(&next.address);
         }
-        Close { code, reason, blame: Blame::Us }
+        Close { code, reason, blame: Blame::Order }
     }
 
     /// Connections inside, and distinct addresses among them.

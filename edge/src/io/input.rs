@@ -43,13 +43,13 @@ impl World {
                 if let Ok(ReadOutcome::End) = outcome
                     && let Some(connection) = self.connection(id)
                 {
-                    connection.die(Blame::Peer);
+                    connection.die(Blame::Left);
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection broke");
                 if let Some(connection) = self.connection(id) {
-                    connection.die(Blame::Network);
+                    connection.die(Blame::from(&error));
                 }
             }
         }
@@ -190,7 +190,7 @@ impl World {
             websocket::Event::Pong => {}
             websocket::Event::Close { code, .. } => {
                 let close =
-                    Close { code: code.unwrap_or(1000), reason: String::new(), blame: Blame::Peer };
+                    Close { code: code.unwrap_or(1000), reason: String::new(), blame: Blame::Left };
                 self.end(id, &close);
             }
         }

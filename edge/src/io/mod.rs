@@ -9,6 +9,7 @@ mod connection;
 mod counters;
 mod door;
 mod input;
+mod ledger;
 mod metrics;
 mod neighbours;
 mod overload;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::counters::Counters;
 use super::door::{Door, Next};
+use super::ledger::Ledger;
 use super::uplink::{Gauges, LineView, TrunkView};
 use crate::config::Config;
 use crate::pressure::Pressure;
@@ -32,6 +33,9 @@ pub(super) struct Reporter {
     pub(super) gauges: Arc<Gauges>,
     pub(super) pressure: watch::Receiver<Pressure>,
     pub(super) shards: Vec<Arc<Counters>>,
+    pub(super) ledger: Arc<Ledger>,
+    /// The svrlist's number in the ledger.
+    pub(super) svrlist: usize,
 }
 
 impl Reporter {
@@ -54,6 +58,7 @@ impl Reporter {
                     Ok(mut call) => {
                         tracing::info!(%svrlist, peer = %call.peer, "reporting");
                         away = false;
+                        self.ledger.handle_line(self.svrlist);
                         tokio::select! {
                             () = shutdown.triggered() => {
                                 return self.say_goodbye(call, started_ms).await;
@@ -90,6 +95,10 @@ impl Reporter {
                         self.door.set_next(told.alternatives.into_iter().filter_map(next).collect());
                         continue;
                     }
+                    Ok(Some(Down { kind: Some(down::Kind::EndsTaken(taken)), .. })) => {
+                        self.ledger.handle_taken(self.svrlist, &taken);
+                        continue;
+                    }
                     Ok(Some(_)) => continue, // newer svrlists may say more
                     Ok(None) => return LineError::Protocol("the svrlist ended its stream"),
                     Err(error) => return error,
@@ -124,7 +133,8 @@ impl Reporter {
         let sum = |of: fn(&Counters) -> &AtomicU64| -> u64 {
             self.shards.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum()
         };
-        // Read first, so that none has ended that had not begun.
+        // In this order, so that none is told that has not ended, and none has ended that had not begun.
+        let ends = self.ledger.next(self.svrlist);
         let ended = sum(|counters| &counters.sessions_ended);
         Report {
             edge: self.name.clone(),
@@ -150,7 +160,7 @@ impl Reporter {
             addresses,
             begun: sum(|counters| &counters.sessions).max(ended),
             ended,
-            ends: None,
+            ends,
         }
     }
 

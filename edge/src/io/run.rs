@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use super::balance::Balance;
 use super::counters::Counters;
 use super::door::{Closed, Door};
+use super::ledger::Ledger;
 use super::metrics;
 use super::neighbours::{self, Hall};
 use super::overload::Overload;
@@ -171,6 +172,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         gauges,
         pressure: felt.clone(),
         shards: counters.clone(),
+        ledger: Arc::new(Ledger::new(counters.clone(), config.svrlists.len())),
+        svrlist: 0,
     };
     let overload = Overload {
         config: Arc::clone(&config),
@@ -191,9 +194,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         let hall = Hall { nodes, to_hub: neighbours_to_hub, namespaces };
         tasks.spawn_essential("lines", neighbours::serve(hall, endpoint, shutdown.clone()));
     }
-    for svrlist in &config.svrlists {
+    for (number, svrlist) in config.svrlists.iter().enumerate() {
         let endpoint = line::calling(ANY, &nodes, Role::Svrlist, Settings::default())?;
-        let report = reporter.clone().run(endpoint, *svrlist, shutdown.clone());
+        let reporter = Reporter { svrlist: number, ..reporter.clone() };
+        let report = reporter.run(endpoint, *svrlist, shutdown.clone());
         tasks.spawn("report", report);
     }
     let mut threads: Vec<JoinHandle<()>> = Vec::new();

@@ -30,6 +30,7 @@ use super::shards::{Entrance, Way};
 use super::socket::Socket;
 use super::uplink::ToShard;
 use crate::config::Config;
+use crate::ends::Table;
 use crate::form::Transport;
 use crate::hub::ShardId;
 use crate::pressure::Pressure;
@@ -58,6 +59,8 @@ pub(super) struct World {
     wheel: Wheel<ConnectionId>,
     pub(super) touched: Vec<ConnectionId>,
     released: Vec<ConnectionId>,
+    /// How sessions ended since the last tick.
+    ends: Table,
     /// When everybody shall have gone.
     drained_at: Option<Instant>,
     /// Wakes whoever makes slices of sweeps.
@@ -90,6 +93,7 @@ impl World {
             wheel: Wheel::new(Instant::now()),
             touched: Vec::new(),
             released: Vec::new(),
+            ends: Table::default(),
             drained_at: None,
             sweeper: None,
             scratch: BytesMut::new(),
@@ -209,7 +213,7 @@ impl World {
                         progressed = true;
                         self.handle_writable(id);
                     }
-                    Poll::Ready(Err(_)) => connection.die(Blame::Network),
+                    Poll::Ready(Err(error)) => connection.die(Blame::from(&error)),
                     Poll::Pending => {}
                 }
             }
@@ -220,7 +224,7 @@ impl World {
                         progressed = true;
                         self.handle_readable(id);
                     }
-                    Poll::Ready(Err(_)) => connection.die(Blame::Network),
+                    Poll::Ready(Err(error)) => connection.die(Blame::from(&error)),
                     Poll::Pending => {}
                 }
             }
@@ -265,6 +269,9 @@ impl World {
         self.counters.sampled_out.store(self.shard.sampled_out(), Ordering::Relaxed);
         self.counters.bytes.store(self.meter.get(), Ordering::Relaxed);
         self.counters.read_cpu(now);
+        if !self.ends.is_empty() {
+            self.counters.put_ends(std::mem::take(&mut self.ends));
+        }
     }
 
     /// Ends every connection in order, evenly spread over `time`, because this edge will end.
@@ -277,7 +284,7 @@ impl World {
         self.door.close(Some(Closed::Draining));
         self.move_away(usize::MAX);
         for connection in self.connections.iter_mut().flatten().filter(|c| !c.is_ending()) {
-            connection.die(Blame::Us);
+            connection.die(Blame::Order);
         }
         self.pump();
     }
@@ -422,7 +429,7 @@ impl World {
         }
         if connection.stalled_since().is_some_and(|since| since + stall <= now) {
             tracing::debug!("a client takes nothing of what is written to it");
-            return connection.die(Blame::Network);
+            return connection.die(Blame::Silence);
         }
         if connection.protocol.is_none() {
             if connection.accepted_at + handshake <= now {
@@ -556,8 +563,13 @@ impl World {
         self.door.leave(connection.guest);
         self.counters.connections.fetch_sub(1, Ordering::Relaxed);
         let is_session = !connection.guest.is_stranger;
-        self.counters.sessions_ended.fetch_add(is_session.into(), Ordering::Relaxed);
-        self.counters.ended(connection.ended.unwrap_or(Blame::Network));
+        // Who did not die in order met a panic of ours.
+        let blame = connection.ended.unwrap_or(Blame::Us);
+        self.counters.ended(blame);
+        if is_session {
+            self.counters.sessions_ended.fetch_add(1, Ordering::Relaxed);
+            self.ends.note(connection.address, blame);
+        }
         self.shard.disconnect(id);
         self.pump();
     }

@@ -29,7 +29,7 @@ impl Session {
         match command {
             command::Kind::Disconnect(order) if is_spared(order, &self.client) => {}
             command::Kind::Disconnect(order) => {
-                self.end(close_code(order.code), &order.reason, Blame::Us, output);
+                self.end(close_code(order.code), &order.reason, Blame::Order, output);
             }
             command::Kind::Unsubscribe(order) => {
                 self.leave_removed(&order.channel, output);

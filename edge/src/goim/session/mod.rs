@@ -267,7 +267,7 @@ impl Session {
             }
             Stage::Open => {
                 let reason = "no heartbeat in time: send operation 2 regularly";
-                self.end(3012, reason, Blame::Network, output);
+                self.end(3012, reason, Blame::Silence, output);
             }
         }
     }

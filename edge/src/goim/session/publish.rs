@@ -59,7 +59,7 @@ impl Session {
                 ..
             })) => {
                 if disconnect != 0 {
-                    return self.end(close_code(disconnect), &message, Blame::Us, output);
+                    return self.end(close_code(disconnect), &message, Blame::Order, output);
                 }
                 Some(Refusal { code, message })
             }

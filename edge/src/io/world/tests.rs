@@ -186,3 +186,47 @@ async fn replies_that_nobody_reads_are_bounded_over_all_clients() {
     }
     assert_eq!(fixture.world.replies, 0);
 }
+
+#[tokio::test]
+async fn ends_are_noted_by_network_and_kind_and_strangers_are_not() {
+    let mut fixture = Fixture::new(3, "live://1").await;
+    let over = async |fixture: &mut Fixture, id| {
+        poll_fn(|cx| {
+            let over = fixture.world.poll_connection(id, cx).is_ready();
+            if over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    };
+    // One leaves, one is reset, one is sent on.
+    let (left, stream) = fixture.clients.remove(0);
+    drop(stream);
+    over(&mut fixture, left).await;
+    let (reset, stream) = fixture.clients.remove(0);
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    over(&mut fixture, reset).await;
+    fixture.world.close_all();
+    let (sent_on, stream) = fixture.clients.remove(0);
+    drop(stream);
+    over(&mut fixture, sent_on).await;
+    fixture.world.handle_tick();
+    let mut expected = Table::default();
+    let loopback = IpAddr::from([127, 0, 0, 9]);
+    expected.note(loopback, Blame::Left);
+    expected.note(loopback, Blame::Network);
+    expected.note(loopback, Blame::Order);
+    assert_eq!(fixture.world.counters.take_ends(), expected);
+    assert_eq!(fixture.world.counters.sessions_ended.load(Ordering::Relaxed), 3);
+    assert!(fixture.world.counters.take_ends().is_empty());
+
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let mut fixture = Fixture::new(0, "live://1").await;
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let way = Way { entrance: Entrance::Goim, proxied: false, tls: None };
+    let stranger = fixture.world.enter(Arrival { stream, peer: peer.ip(), way }).unwrap();
+    drop(client);
+    over(&mut fixture, stranger).await;
+    fixture.world.handle_tick();
+    assert!(fixture.world.counters.take_ends().is_empty());
+}

@@ -21,6 +21,6 @@ fn deadlines() {
     world.say(1000, 2, "");
     world.say(operation::SUB, 3, "1000");
     assert_eq!(world.session.next_deadline(), Some(world.now + Duration::from_secs(80)));
-    assert_eq!(world.after(Duration::from_secs(80)), ["close 3012 Network"], "only op 2 counts");
+    assert_eq!(world.after(Duration::from_secs(80)), ["close 3012 Silence"], "only op 2 counts");
     assert!(world.after(Duration::from_secs(80)).is_empty());
 }

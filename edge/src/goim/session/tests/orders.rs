@@ -102,13 +102,13 @@ fn a_back_end_ends_it() {
     let mut world = World::tcp();
     world.log_in(GOIM_LOGIN);
     let order = control::Disconnect { code: 4001, reason: "go".into(), ..Default::default() };
-    assert_eq!(world.command(command::Kind::Disconnect(order)), ["close 4001 Us"]);
+    assert_eq!(world.command(command::Kind::Disconnect(order)), ["close 4001 Order"]);
     for code in [0, 1005, 2999, 5000, 70_000] {
         let mut world = World::new(Transport::WebSocket);
         world.log_in(GOIM_LOGIN);
         let order = control::Disconnect { code, ..Default::default() };
         let said = world.command(command::Kind::Disconnect(order));
-        assert_eq!(said, ["close 3503 Us"], "{code} may not be sent");
+        assert_eq!(said, ["close 3503 Order"], "{code} may not be sent");
     }
 }
 

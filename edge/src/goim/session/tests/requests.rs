@@ -78,12 +78,12 @@ fn publishing() {
         |disconnect| Answer::Response(response::Kind::Failure(control_failure(disconnect)));
     refused(world.answer(5, failure(0)), 111);
     world.say(operation::SEND_MESSAGE, 1, "hi");
-    assert_eq!(world.answer(6, failure(4500)), ["close 4500 Us"]);
+    assert_eq!(world.answer(6, failure(4500)), ["close 4500 Order"]);
     for forbidden in [1, 1005, 5000, 70_000] {
         let mut world = World::tcp();
         world.log_in(GOIM_LOGIN);
         world.say(operation::SEND_MESSAGE, 1, "hi");
-        assert_eq!(world.answer(5, failure(forbidden)), ["close 3503 Us"], "{forbidden}");
+        assert_eq!(world.answer(5, failure(forbidden)), ["close 3503 Order"], "{forbidden}");
     }
 }
 
