@@ -177,6 +177,13 @@ impl Accounts {
         Ok(Self { slot, sites, ..Self::default() })
     }
 
+    /// Takes the place of these, with the wishes that were set here.
+    pub(crate) fn restore_from(&mut self, accounts: Self) {
+        let wishes = std::mem::take(&mut self.wishes);
+        *self = accounts;
+        self.set_wishes(wishes);
+    }
+
     fn begin_anew(&mut self, slot: u64) {
         let slots = slots_left(slot);
         for (site, account) in &mut self.sites {

@@ -17,11 +17,13 @@ pub mod budget;
 pub mod config;
 pub mod dashboard;
 pub mod edge;
+pub mod ends;
 #[cfg(test)]
 mod fixture;
 pub mod goim;
 pub mod history;
 pub mod io;
+pub mod known;
 pub mod learning;
 pub mod line;
 pub mod metrics;

@@ -22,6 +22,8 @@ pub struct Metrics {
     stale: Gauge,
     live: Gauge,
     live_refused: Counter,
+    ends: Family<Outcome, Counter>,
+    saves: Family<Outcome, Counter>,
     demand: Gauge<f64, AtomicU64>,
     demand_cells: Gauge,
     calendar_jumps: Counter,
@@ -64,6 +66,9 @@ impl Metrics {
         registry.register("live_streams", help, self.live.clone());
         let help = "Dashboards that were refused because there were too many";
         registry.register("live_streams_refused", help, self.live_refused.clone());
+        let help = "Batches of sessions' ends that edges told, by outcome";
+        registry.register("end_batches", help, self.ends.clone());
+        registry.register("state_writes", "Writings of the state, by outcome", self.saves.clone());
         let help = "Sessions that all cells are expected to begin within a tick of 5 s";
         registry.register("demand_sessions", help, self.demand.clone());
         registry.register("demand_cells", "Cells with a demand", self.demand_cells.clone());
@@ -95,6 +100,16 @@ impl Metrics {
     /// A report was taken, or refused.
     pub fn reported(&self, taken: bool) {
         self.reports.get_or_create(&outcome(taken)).inc();
+    }
+
+    /// An edge told how sessions ended: it was taken, or refused.
+    pub fn ended(&self, taken: bool) {
+        self.ends.get_or_create(&outcome(taken)).inc();
+    }
+
+    /// State was written; `refused` is what the system did if not.
+    pub fn saved(&self, written: bool) {
+        self.saves.get_or_create(&outcome(written)).inc();
     }
 
     /// A client told of an edge: it was heard, or why not.

@@ -61,9 +61,9 @@ struct Flow {
 }
 
 impl Planner {
-    /// Goes on with these accounts.
-    pub fn new(accounts: Accounts) -> Self {
-        Self { accounts, ..Self::default() }
+    /// Goes on with these accounts, with the wishes that were set.
+    pub fn restore(&mut self, accounts: Accounts) {
+        self.accounts.restore_from(accounts);
     }
 
     /// What the operator wants from now on.

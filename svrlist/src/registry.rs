@@ -92,6 +92,20 @@ impl Registry {
         if urgent { self.handle_tick(now) } else { None }
     }
 
+    /// Goes on with edges that were known before a restart. They are listed as when all fall
+    /// silent at once: until edges report.
+    pub fn restore(&mut self, edges: Vec<Edge>, now: Instant) -> Option<Arc<List>> {
+        // A machine that has just started has no earlier instant; then they are silent a little later.
+        let heard = now.checked_sub(SILENT_AFTER).unwrap_or(now);
+        for edge in edges {
+            let name = Arc::clone(&edge.name);
+            let known = Listed { edge: Arc::new(edge), heard, cut_off_since: None };
+            self.known.entry(name).or_insert(known);
+        }
+        self.changed = true;
+        self.handle_tick(now)
+    }
+
     /// To be called every [`TICK`]. Answers a new list when reports came in or somebody fell silent.
     pub fn handle_tick(&mut self, now: Instant) -> Option<Arc<List>> {
         if self.known.is_empty() {

@@ -23,12 +23,15 @@ use moka::sync::Cache;
 use serde::Serialize;
 use shared::address::{bucket, client_address};
 use shared::io::http::{Request, Response, StatusCode, empty, error, json};
+use shared::wire::control;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::accounts::{self, Accounts};
 use crate::answer::{Answer, CellJson, Server};
 use crate::ask::{Ask, AskError};
 use crate::config::Answers;
 use crate::edge::{Edge, Transport};
+use crate::ends::{self, EndsError};
 use crate::goim::{Envelope, Instance, Weighted};
 use crate::learning::{self, Learning};
 use crate::metrics::Metrics;
@@ -48,6 +51,7 @@ pub struct Site {
     list: ArcSwap<List>,
     learning: Mutex<Learning>,
     planner: Mutex<Planner>,
+    ends: Mutex<ends::Intake>,
     /// What is planned, and how often it was.
     planned: ArcSwap<(u64, Arc<Planned>)>,
     asks: Asks,
@@ -92,6 +96,7 @@ impl Site {
             list: ArcSwap::default(),
             learning: Mutex::default(),
             planner: Mutex::default(),
+            ends: Mutex::default(),
             planned: ArcSwap::default(),
             asks: Asks::default(),
             // The oldest go first: those of lists and plans that are no more.
@@ -278,6 +283,32 @@ impl Site {
     /// number wishes for nothing. Prices follow with the next [`learn`](Self::learn).
     pub fn set_wishes(&self, wishes: BTreeMap<Arc<str>, f64>) {
         self.planner().set_wishes(wishes);
+    }
+
+    /// Goes on with what was known before a restart.
+    pub fn restore(&self, learning: Option<Learning>, accounts: Option<Accounts>) {
+        if let Some(learning) = learning {
+            *self.learning() = learning;
+        }
+        if let Some(accounts) = accounts {
+            self.planner().restore(accounts);
+        }
+    }
+
+    /// What to keep for a restart.
+    pub fn snapshots(&self) -> (learning::Snapshot, accounts::Snapshot) {
+        (self.learning().snapshot(), self.planner().accounts().snapshot())
+    }
+
+    /// An edge tells how sessions ended. What is refused is refused for good.
+    pub fn handle_ends(&self, edge: &Edge, ends: &control::Ends) -> Result<(), EndsError> {
+        let mut intake = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let cells = intake.handle_ends(edge, ends, &self.places.load())?;
+        let mut learning = self.learning();
+        for (cell, ends) in cells {
+            learning.handle_ends(&edge.name, cell, &ends);
+        }
+        Ok(())
     }
 
     fn learning(&self) -> MutexGuard<'_, Learning> {

@@ -47,6 +47,11 @@ impl Layout {
         self.folder.join("log")
     }
 
+    /// The folder of what a svrlist keeps.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("svrlist")
+    }
+
     /// The configuration file of a service: `origin`, `svrlist`, `edge-1` … `relay`.
     pub fn config(&self, service: &str) -> PathBuf {
         self.folder.join(format!("{service}.toml"))
@@ -99,6 +104,8 @@ pub fn svrlist_file(layout: &Layout) -> String {
     layout.node(&mut text, 1);
     text.table("place");
     text.path("own", &layout.places());
+    text.table("state");
+    text.path("folder", &layout.state());
     text.table("dashboard");
     text.comment("Anybody on this machine looks; to change something, sign in as dev, dev.");
     text.raw("open", "true");

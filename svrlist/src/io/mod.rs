@@ -11,10 +11,12 @@ mod live;
 mod places;
 mod relay;
 mod reports;
+mod state;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -44,6 +46,7 @@ use board::Board;
 use control::Control;
 use history::Archive;
 use relay::Relay;
+use state::State;
 
 /// Why a svrlist could not start, or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +74,15 @@ pub enum RunError {
     /// The certificate is not a svrlist's.
     #[error("node.certificate is that of {0}; a svrlist needs svrlist.<name>.linecast")]
     Role(NodeName),
+    /// The folder for what survives a restart could not be made.
+    #[error("cannot make the folder {} (state.folder)", .folder.display())]
+    State {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The line endpoint could not be opened.
     #[error("cannot open the line endpoint")]
     Line(#[from] LineError),
@@ -135,6 +147,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
 pub struct Svrlist {
     telemetry: Telemetry,
     desk: Arc<Desk>,
+    state: Option<State>,
     nodes: Nodes,
     endpoint: Endpoint,
     weights: BTreeMap<String, f64>,
@@ -174,6 +187,14 @@ impl Svrlist {
             nodes.register(registry);
         });
         let (places, databases) = open_places(config.places).await?;
+        let state = match &config.state.folder {
+            Some(folder) => {
+                let opened = State::open(folder.clone());
+                let folder = folder.clone();
+                Some(opened.map_err(|source| RunError::State { folder, source })?)
+            }
+            None => None,
+        };
         let archive = {
             let folder = config.state.folder.map(|folder| folder.join("history"));
             let (series_max, metrics) = (config.dashboard.series_max, metrics.clone());
@@ -190,21 +211,26 @@ impl Svrlist {
         let trusted = config.answers.trusted_proxies.clone();
         let operators = Arc::new(Operators::new(&config.operators, config.dashboard.open, trusted));
         let site = Site::new(config.answers, databases, metrics.clone());
+        let desk = Arc::new(Desk {
+            registry: Mutex::default(),
+            site,
+            board: Board::new(config.dashboard, Arc::clone(&operators), metrics.clone(), archive),
+            metrics,
+            relay: Relay::new(config.relay),
+            control: Control::new(operators),
+        });
+        if let Some(state) = state.clone() {
+            let (desk, weights) = (Arc::clone(&desk), config.weights.clone());
+            blocking(move || {
+                state.restore(&desk, &weights);
+                desk.site.learn(now());
+            })
+            .await;
+        }
         Ok(Self {
             telemetry,
-            desk: Arc::new(Desk {
-                registry: Mutex::default(),
-                site,
-                board: Board::new(
-                    config.dashboard,
-                    Arc::clone(&operators),
-                    metrics.clone(),
-                    archive,
-                ),
-                metrics,
-                relay: Relay::new(config.relay),
-                control: Control::new(operators),
-            }),
+            desk,
+            state,
             endpoint: line::answering(
                 config.line,
                 &nodes,
@@ -258,6 +284,9 @@ impl Svrlist {
         let nodes = self.nodes.clone();
         let intake = reports::Intake { desk: Arc::clone(&desk), nodes, weights: self.weights };
         tasks.spawn_essential("reports", intake.run(self.endpoint, shutdown.clone()));
+        if let Some(state) = self.state {
+            tasks.spawn_essential("state", state.keep(Arc::clone(&desk), shutdown.clone()));
+        }
         tasks.spawn_essential("tick", tick(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("board", board::run(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("histories", board::keep(Arc::clone(&desk), shutdown.clone()));

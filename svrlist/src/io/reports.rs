@@ -12,7 +12,9 @@ use quinn::{Endpoint, Incoming};
 use shared::io::line::{self, Answered, CLOSE_DONE, LineError};
 use shared::io::shutdown::Shutdown;
 use shared::io::tls::Nodes;
-use shared::wire::control::{Down, Elsewhere, Pong, Report, Up, Welcome, down, up};
+use shared::wire::control::{
+    Down, Elsewhere, Ends, EndsTaken, Pong, Report, Up, Welcome, down, up,
+};
 use tokio::task::JoinSet;
 
 use super::Desk;
@@ -90,7 +92,7 @@ impl Intake {
         answered.down.send(&Down { kind: Some(down::Kind::Welcome(welcome)), number: 0 }).await?;
         let connection = answered.connection.clone();
         let mut distrusted = pin!(line::distrusted(&connection, &self.nodes));
-        let mut refused = false;
+        let (mut refused, mut refused_ends) = (false, false);
         let mut told = Elsewhere::default();
         loop {
             let message = tokio::select! {
@@ -103,6 +105,12 @@ impl Intake {
                     let Some(edge) = self.report(&report, &answered.peer.name, &mut refused) else {
                         continue;
                     };
+                    if let Some(ends) = &report.ends {
+                        self.ends(&edge, ends, &mut refused_ends);
+                        let taken = EndsTaken { session: ends.session, number: ends.number };
+                        let kind = Some(down::Kind::EndsTaken(taken));
+                        answered.down.send(&Down { kind, number: 0 }).await?;
+                    }
                     let list = self.desk.site.list();
                     let edges = list.edges.iter().map(|listed| &listed.edge);
                     let planned = self.desk.site.planned();
@@ -132,6 +140,18 @@ impl Intake {
                 )
                 | None => {}
             }
+        }
+    }
+
+    fn ends(&self, edge: &Edge, ends: &Ends, refused: &mut bool) {
+        let told = self.desk.site.handle_ends(edge, ends);
+        self.desk.metrics.ended(told.is_ok());
+        match told {
+            Ok(()) => *refused = false,
+            Err(error) if !std::mem::replace(refused, true) => {
+                tracing::warn!(edge = &*edge.name, %error, "refused how sessions ended");
+            }
+            Err(_) => {}
         }
     }
 

@@ -10,7 +10,7 @@ use rcgen::{
 };
 use serde_json::Value;
 use shared::io::tls::NodeFiles;
-use shared::wire::control::{Hello, Report, Up, up};
+use shared::wire::control::{Ends, Hello, PrefixEnds, Report, Up, down, up};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -488,4 +488,128 @@ async fn histories_survive_a_restart() {
         shutdown.trigger();
         serving.join_next().await.unwrap().unwrap().unwrap();
     }
+}
+
+/// A svrlist that serves until it is ended.
+struct Running {
+    addresses: Addresses,
+    shutdown: Shutdown,
+    serving: JoinSet<Result<(), RunError>>,
+}
+
+impl Running {
+    async fn start(config: Config) -> Self {
+        let svrlist = Svrlist::open(config).await.unwrap();
+        let addresses = svrlist.addresses().unwrap();
+        let shutdown = Shutdown::new();
+        let mut serving = JoinSet::new();
+        serving.spawn(svrlist.serve(shutdown.clone()));
+        Self { addresses, shutdown, serving }
+    }
+
+    async fn end(mut self) {
+        self.shutdown.trigger();
+        self.serving.join_next().await.unwrap().unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_svrlist_answers_before_anybody_reports() {
+    let pki = Pki::new();
+    let mut config = pki.config();
+    let folder = pki.folder.join("state");
+    config.state.folder = Some(folder.clone());
+    let first = Running::start(config.clone()).await;
+    let mut edges = Vec::new();
+    for (name, region, carrier) in [("bj-1", "110000", "telecom"), ("sh-1", "310000", "unicom")] {
+        let mut edge = EdgeLine::open(&pki, name, first.addresses.line).await;
+        edge.report(fixture::report(name, region, carrier)).await;
+        edges.push(edge);
+    }
+    let http = first.addresses.listen;
+    let two = |answer: &Value| answer["servers"].as_array().is_some_and(|all| all.len() == 2);
+    let before = until(http, "/svrlist?uid=42", two).await;
+    assert_eq!(before["stale"], false);
+    first.end().await;
+    drop(edges);
+
+    let second = Running::start(config.clone()).await;
+    let (status, after) = get(second.addresses.listen, "/svrlist?uid=42").await;
+    assert_eq!((status, &after["stale"]), (200, &true.into()));
+    let names = |answer: &Value| -> Vec<String> {
+        let servers = answer["servers"].as_array().unwrap();
+        servers.iter().map(|server| server["id"].to_string()).collect()
+    };
+    assert_eq!(names(&after), names(&before));
+    // An edge reports, and soon the other one is believed to be gone.
+    let mut edge = EdgeLine::open(&pki, "bj-1", second.addresses.line).await;
+    edge.report(fixture::report("bj-1", "110000", "telecom")).await;
+    until(second.addresses.listen, "/svrlist", |answer| answer["stale"] == false).await;
+    second.end().await;
+
+    // Damaged files are set aside, and it starts all the same.
+    for name in ["learning.json", "budgets.json", "edges.json"] {
+        let path = folder.join(name);
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+    }
+    let third = Running::start(config).await;
+    assert_eq!(get(third.addresses.listen, "/svrlist").await.0, 503);
+    third.end().await;
+    let kept = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut kept: Vec<String> = kept.map(|name| name.into_string().unwrap()).collect();
+    kept.retain(|name| name.contains(".damaged-"));
+    assert_eq!(kept.len(), 3, "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_ends_the_start_with_its_name() {
+    let pki = Pki::new();
+    let mut config = pki.config();
+    config.state.folder = Some(pki.write("a file", "").join("state"));
+    let error = Svrlist::open(config).await.unwrap_err().to_string();
+    assert!(error.contains("a file/state (state.folder)"), "{error}");
+}
+
+#[tokio::test]
+async fn how_sessions_ended_is_taken_once_and_answered_each_time() {
+    let pki = Pki::new();
+    let running = Running::start(pki.config()).await;
+    let batch = |number, normal| {
+        let prefix = vec![127, 0, 3].into();
+        let ends = PrefixEnds { prefix, normal, ..PrefixEnds::default() };
+        Some(Ends { session: 7, number, prefixes: vec![ends] })
+    };
+    let report = |ends| Report {
+        begun: 100,
+        ended: 100,
+        ends,
+        ..fixture::report("bj-1", "110000", "telecom")
+    };
+    // The second is told again by another line; the third claims more than have ended.
+    for told in [vec![batch(1, 10), batch(2, 10)], vec![batch(2, 10), batch(3, 1000)]] {
+        let mut edge = EdgeLine::open(&pki, "bj-1", running.addresses.line).await;
+        for ends in told {
+            let number = ends.as_ref().unwrap().number;
+            edge.report(report(ends)).await;
+            let taken = async {
+                loop {
+                    let heard = edge.call.down.receive().await.unwrap().unwrap();
+                    if let Some(down::Kind::EndsTaken(taken)) = heard.kind {
+                        return taken;
+                    }
+                }
+            };
+            let taken = tokio::time::timeout(PATIENCE, taken).await.unwrap();
+            assert_eq!((taken.session, taken.number), (7, number));
+        }
+    }
+    let (_, metrics) = get_text(running.addresses.admin, "/metrics").await;
+    let count = |outcome: &str| {
+        let label = format!("end_batches_total{{outcome=\"{outcome}\"}} ");
+        let line = metrics.lines().find(|line| line.contains(&label));
+        line.and_then(|line| line.split(' ').nth(1)).unwrap_or("0").to_owned()
+    };
+    assert_eq!((count("taken").as_str(), count("refused").as_str()), ("3", "1"), "{metrics}");
+    running.end().await;
 }
