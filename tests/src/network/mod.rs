@@ -37,6 +37,8 @@ pub struct Plan {
     pub edge: Vec<String>,
     /// Which edge may pull through which other one (both from 0).
     pub neighbours: Vec<(usize, usize)>,
+    /// How many svrlists, side by side.
+    pub svrlists: usize,
     /// Whether edges call the origin through a relay that can make their lines bad.
     pub relay: bool,
     /// How long the test may take before it counts as failed.
@@ -48,10 +50,13 @@ pub struct Plan {
 pub struct Network {
     folder: PathBuf,
     ports: Ports,
+    svrlist_ports: Vec<SvrlistPorts>,
     /// The origin's process.
     pub origin: Process,
     /// The svrlist's process.
     pub svrlist: Process,
+    /// Those of other svrlists, where the plan asks for them.
+    pub svrlists: Vec<Process>,
     /// The edges' processes.
     pub edges: Vec<Process>,
     /// The relay's process, if the plan asks for one.
@@ -78,6 +83,7 @@ impl Default for Plan {
             origin: Vec::new(),
             edge: Vec::new(),
             neighbours: Vec::new(),
+            svrlists: 1,
             relay: false,
             limit: Duration::from_secs(120),
         }
@@ -130,8 +136,22 @@ impl Network {
             Process::new(name, program.clone(), arguments, log, ready)
         };
         let neighbours = neighbours(plan)?;
+        let svrlist_ports = (1..plan.svrlists).map(|_| SvrlistPorts::choose());
+        let svrlist_ports = svrlist_ports.collect::<Result<Vec<_>>>()?;
+        let to_svrlists: Option<String> = (!svrlist_ports.is_empty()).then(|| {
+            let lines = svrlist_ports.iter().map(|ports| ports.line);
+            let all = [ports.svrlist_line].into_iter().chain(lines);
+            let all: Vec<String> = all.map(|port| loopback(port).to_string()).collect();
+            format!("svrlist.addresses={}", all.join(","))
+        });
+        let svrlists = svrlist_ports.iter().enumerate().map(|(at, ports)| {
+            let name = format!("svrlist-{}", at + 2);
+            let settings = ports.settings(&folder.join(&name));
+            process(&name, &files.svrlist, &settings, ports.admin)
+        });
         let edges = files.edges.iter().zip(&ports.edges).enumerate().map(|(at, (file, ports))| {
-            let settings: Vec<String> = plan.edge.iter().chain(&neighbours[at]).cloned().collect();
+            let settings: Vec<String> =
+                plan.edge.iter().chain(&neighbours[at]).chain(&to_svrlists).cloned().collect();
             process(&format!("edge-{}", at + 1), file, &settings, ports.admin)
         });
         let relay = files.relay.as_ref().zip(ports.relay.as_ref());
@@ -141,6 +161,8 @@ impl Network {
             origin: process("origin", &files.origin, &plan.origin, ports.origin_admin),
             svrlist: process("svrlist", &files.svrlist, &[], ports.svrlist_admin),
             edges: edges.collect(),
+            svrlists: svrlists.collect(),
+            svrlist_ports,
             ports,
         };
         for process in network.processes() {
@@ -170,6 +192,13 @@ impl Network {
     /// The svrlist's address as `http://host:port`.
     pub fn list_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.svrlist)
+    }
+
+    /// The addresses of all svrlists as `http://host:port`.
+    pub fn list_urls(&self) -> Vec<String> {
+        let others = self.svrlist_ports.iter().map(|ports| ports.http);
+        let url = |port: u16| format!("http://{}", loopback(port));
+        std::iter::once(self.ports.svrlist).chain(others).map(url).collect()
     }
 
     /// The lines, where the plan asks for a relay: [`LINES`] of each edge, called as [`line_name`] says.
@@ -219,6 +248,7 @@ impl Network {
     pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
         [&mut self.origin, &mut self.svrlist]
             .into_iter()
+            .chain(&mut self.svrlists)
             .chain(&mut self.relay)
             .chain(&mut self.edges)
     }
@@ -250,6 +280,30 @@ impl EdgeAddress {
     /// The same with TLS.
     pub fn sub_tls(&self) -> String {
         format!("wss://{}/sub", self.http_tls)
+    }
+}
+
+/// Where a svrlist beside the first one listens.
+#[derive(Debug, Clone, Copy)]
+struct SvrlistPorts {
+    http: u16,
+    line: u16,
+    admin: u16,
+}
+
+impl SvrlistPorts {
+    fn choose() -> Result<Self> {
+        Ok(Self { http: port::free()?, line: port::free()?, admin: port::free()? })
+    }
+
+    /// Its settings over the first one's file, with a folder of its own.
+    fn settings(&self, folder: &Path) -> Vec<String> {
+        vec![
+            format!("listen.http={}", loopback(self.http)),
+            format!("listen.line={}", loopback(self.line)),
+            format!("admin={}", loopback(self.admin)),
+            format!("state.folder={}", folder.display()),
+        ]
     }
 }
 

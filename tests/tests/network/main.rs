@@ -16,6 +16,7 @@
 //! - [`hooks`]: what a back end decides through its hooks
 //! - [`applications`]: what applications do with real SDKs and a real browser
 //! - [`list`]: svrlist over real edges
+//! - [`quality`]: what edges tell bends the lists, and survives svrlist
 //! - [`load`]: a small run of `linecast load`
 //! - [`speed`]: a small run of each benchmark, so that none rots
 
@@ -34,6 +35,7 @@ mod load;
 mod namespaces;
 mod neighbours;
 mod publish;
+mod quality;
 mod simulation;
 mod speed;
 mod streams;
