@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use geo_data::io::Paths;
+use hyper::Uri;
 use ipnet::IpNet;
 use shared::config::{ByteSize, Configure, Reader, Secret};
 use shared::io::admin::default_address;
@@ -42,6 +43,8 @@ pub struct Config {
     pub answers: Answers,
     /// Who may look at the dashboard, and how many.
     pub dashboard: Dashboard,
+    /// Who is told of alerts.
+    pub webhook: Option<Uri>,
     /// Weights that replace those edges report, by edge.
     pub weights: BTreeMap<String, f64>,
     /// What survives a restart.
@@ -169,6 +172,7 @@ impl Configure for Config {
             answers,
             operators: operators::Config::read(reader),
             dashboard: read_dashboard(reader),
+            webhook: read_webhook(reader),
             weights: read_weights(reader),
             state: State {
                 folder: reader.optional(
@@ -291,6 +295,25 @@ fn read_dashboard(reader: &mut Reader) -> Dashboard {
              45 KiB of memory.",
         ),
     }
+}
+
+fn read_webhook(reader: &mut Reader) -> Option<Uri> {
+    let key = "alerts.webhook";
+    let text: Option<String> = reader.optional(
+        key,
+        "http or https URL that alerts are posted to as JSON, when they are raised and when they are \
+         cleared; tried five times.",
+    );
+    let uri: Option<Uri> = text?.parse().ok();
+    let good = |uri: &Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|h| !h.is_empty())
+    };
+    if !uri.as_ref().is_some_and(good) {
+        reader.fault(key, "must be a URL such as https://example.org/alerts");
+        return None;
+    }
+    uri
 }
 
 fn read_weights(reader: &mut Reader) -> BTreeMap<String, f64> {

@@ -15,6 +15,7 @@ use moka::sync::Cache;
 use serde::Serialize;
 use shared::io::http::{Request, Response, StatusCode, bytes, error, percent_decode};
 
+pub mod alerts;
 pub mod cell;
 pub mod edge;
 pub mod facts;
@@ -36,6 +37,7 @@ pub struct Dashboard {
 pub struct Shot {
     facts: Facts,
     overview: OnceLock<Bytes>,
+    alerts: OnceLock<Bytes>,
     /// Shared by the shots of [`map::LASTS`].
     map: Arc<OnceLock<Bytes>>,
     /// The pages of single edges and cells, by path; `None` where there is no such thing.
@@ -50,7 +52,13 @@ impl Default for Shot {
 
 impl Shot {
     fn new(facts: Facts, map: Arc<OnceLock<Bytes>>) -> Self {
-        Self { facts, overview: OnceLock::new(), map, pages: Cache::new(PAGES_MAX) }
+        Self {
+            facts,
+            overview: OnceLock::new(),
+            alerts: OnceLock::new(),
+            map,
+            pages: Cache::new(PAGES_MAX),
+        }
     }
 
     /// The facts it shows.
@@ -64,6 +72,11 @@ impl Shot {
         self.overview.get_or_init(write).clone()
     }
 
+    /// The body of `/api/alerts`.
+    pub fn alerts(&self) -> Bytes {
+        self.alerts.get_or_init(|| written(&alerts::Alerts::new(&self.facts))).clone()
+    }
+
     /// The body of `/api/map`.
     pub fn map(&self) -> Bytes {
         self.map.get_or_init(|| written(&map::Map::new(&self.facts))).clone()
@@ -73,7 +86,7 @@ impl Shot {
         let write = || match view {
             View::Edge(name) => edge::EdgePage::new(&self.facts, name).as_ref().map(written),
             View::Cell(cell) => Some(written(&cell::CellPage::new(&self.facts, *cell))),
-            View::Overview | View::Map | View::Live | View::History(_) => None,
+            _ => None,
         };
         self.pages.get_with(view.to_string(), write)
     }
@@ -92,6 +105,8 @@ pub enum View {
     Cell(geo_data::Cell),
     /// Overview and map, again and again.
     Live,
+    /// What is wrong, and was.
+    Alerts,
     /// How values went.
     History(history::Ask),
 }
@@ -104,6 +119,7 @@ impl std::fmt::Display for View {
             Self::Edge(name) => write!(f, "edges/{name}"),
             Self::Cell(cell) => write!(f, "cells/{cell}"),
             Self::Live => f.write_str("live"),
+            Self::Alerts => f.write_str("alerts"),
             Self::History(_) => f.write_str("history"),
         }
     }
@@ -164,6 +180,7 @@ impl View {
             "/api/overview" | "/edges" => Ok(Self::Overview),
             "/api/map" => Ok(Self::Map),
             "/api/live" => Ok(Self::Live),
+            "/api/alerts" => Ok(Self::Alerts),
             "/api/history" => history::Ask::read(&request.query).map(Self::History),
             path => match path.strip_prefix("/api/edges/") {
                 Some(name) => edge_named(name),
@@ -208,6 +225,7 @@ impl Dashboard {
         let body = match view {
             View::Overview => Some(shot.overview()),
             View::Map => Some(shot.map()),
+            View::Alerts => Some(shot.alerts()),
             _ => shot.page(view),
         };
         private(match body {
@@ -215,6 +233,11 @@ impl Dashboard {
             None => error(StatusCode::NOT_FOUND, "no such edge has reported of late"),
         })
     }
+}
+
+/// The alert that a request is about to acknowledge, by its path `/api/alerts/ID/ack`.
+pub fn acknowledges(path: &str) -> Option<&str> {
+    path.strip_prefix("/api/alerts/")?.strip_suffix("/ack")
 }
 
 /// For whoever asked alone, and always fresh.

@@ -11,6 +11,7 @@
 //! Everything but [`io`] decides without waiting, and can be read and tested without a socket.
 
 pub mod accounts;
+pub mod alerts;
 pub mod answer;
 pub mod ask;
 pub mod budget;

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::alerts::{Alert, Refused, Severity};
 use crate::planner::Planned;
 use crate::registry::List;
 
@@ -30,6 +31,8 @@ pub struct Metrics {
     series: Gauge,
     series_refused: Counter,
     history_writes: Family<Outcome, Counter>,
+    alerts: Family<OfSeverity, Gauge>,
+    notices: Family<Outcome, Counter>,
     place_reloads: Family<Outcome, Counter>,
     unreadable_records: Gauge<u64, AtomicU64>,
 }
@@ -37,6 +40,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Match {
     carrier: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSeverity {
+    severity: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,6 +88,10 @@ impl Metrics {
         registry.register("history_samples_refused", help, self.series_refused.clone());
         let help = "Writes of the store of histories, by outcome";
         registry.register("history_writes", help, self.history_writes.clone());
+        let help = "Alerts that are open, by severity; what is under another is not counted";
+        registry.register("alerts", help, self.alerts.clone());
+        let help = "Alerts told to alerts.webhook, by outcome";
+        registry.register("alert_notices", help, self.notices.clone());
         registry.register(
             "place_reloads",
             "Changes of the place databases, by outcome",
@@ -162,6 +174,35 @@ impl Metrics {
     /// Histories were written, or not.
     pub fn history_written(&self, all: bool) {
         self.history_writes.get_or_create(&outcome(all)).inc();
+    }
+
+    /// These alerts are open.
+    pub fn alerts(&self, alerts: &[Alert]) {
+        for severity in Severity::ALL {
+            let count = alerts.iter().filter(|alert| alert.cause.severity() == severity).count();
+            let severity = severity.as_str();
+            self.alerts.get_or_create(&OfSeverity { severity }).set(count as i64);
+        }
+    }
+
+    /// Somebody outside was told of an alert, or not.
+    pub fn noticed(&self, told: bool) {
+        self.notices.get_or_create(&outcome(told)).inc();
+    }
+
+    /// What was refused since the start.
+    pub fn refused(&self) -> Refused {
+        let of = |family: &Family<Outcome, Counter>, outcome: &'static str| {
+            family.get_or_create(&Outcome { outcome }).get()
+        };
+        let clients = ["malformed", "token", "again", "prefix", "edge", "full"];
+        Refused {
+            edges: of(&self.reports, "refused"),
+            clients: clients.map(|outcome| of(&self.told, outcome)).iter().sum(),
+            clients_heard: of(&self.told, "heard"),
+            places: of(&self.place_reloads, "refused"),
+            places_taken: of(&self.place_reloads, "taken"),
+        }
     }
 
     /// New place databases were taken, or refused.

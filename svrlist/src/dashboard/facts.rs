@@ -8,6 +8,7 @@ use geo_data::{Carrier, Cell, Region};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::alerts::Alert;
 use crate::edge::Edge;
 use crate::planner::Planned;
 use crate::ranking::{Conditions, LOAD_FULL, Vantage};
@@ -29,6 +30,10 @@ pub struct Facts {
     pub edges: Vec<Seen>,
     /// What edges are ranked by.
     pub planned: Arc<Planned>,
+    /// What is wrong, the worst first.
+    pub alerts: Vec<Alert>,
+    /// What was wrong of late.
+    pub past: Vec<Arc<Alert>>,
 }
 
 /// An edge, and how it is.
@@ -82,6 +87,10 @@ impl Facts {
         bytes.extend(self.generation.to_le_bytes());
         bytes.push(u8::from(self.stale));
         bytes.extend(self.edges.iter().map(|seen| seen.state as u8));
+        for alert in &self.alerts {
+            bytes.extend(alert.id.as_bytes());
+            bytes.push(u8::from(alert.acknowledged.is_some()));
+        }
         xxh3_64(&bytes)
     }
 
@@ -132,6 +141,8 @@ impl Roster {
             stale: list.stale,
             edges: self.known.values().map(seen).collect(),
             planned,
+            alerts: Vec::new(),
+            past: Vec::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use geo_data::Position;
 use serde::Serialize;
 
+use super::alerts::AlertJson;
 use super::facts::{Facts, Seen, State};
 use crate::line::Line;
 use crate::planner::SiteAccount;
@@ -18,7 +19,7 @@ pub struct Overview<'a> {
     edges: Vec<EdgeJson<'a>>,
     sites: Vec<SiteJson<'a>>,
     zones: Vec<ZoneJson<'a>>,
-    alerts: Vec<()>,
+    alerts: Vec<AlertJson<'a>>,
 }
 
 /// An edge.
@@ -208,7 +209,7 @@ impl<'a> Overview<'a> {
             edges: facts.edges.iter().map(EdgeJson::from).collect(),
             sites: sites(facts),
             zones: zones(facts),
-            alerts: Vec::new(),
+            alerts: facts.alerts.iter().map(AlertJson::from).collect(),
         }
     }
 }

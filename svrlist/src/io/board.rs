@@ -3,12 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shared::io::http::{Request, Response};
+use hyper::Method;
+use hyper::header::{ALLOW, HeaderValue};
+use shared::io::http::{Request, Response, StatusCode, empty, error};
 use shared::io::shutdown::Shutdown;
 
 use super::history::Archive;
 use super::live::Live;
+use super::webhook::Webhook;
 use super::{Desk, now, now_ms};
+use crate::alerts::{Acknowledged, Alerts};
 use crate::config;
 use crate::dashboard::facts::Roster;
 use crate::dashboard::{Dashboard, Refusal, View, private};
@@ -23,6 +27,9 @@ pub(super) struct Board {
     live: Live,
     archive: Archive,
     roster: Mutex<Roster>,
+    alerts: Mutex<Alerts>,
+    webhook: Webhook,
+    metrics: Metrics,
 }
 
 impl Board {
@@ -31,13 +38,17 @@ impl Board {
         operators: Arc<Operators>,
         metrics: Metrics,
         archive: Archive,
+        webhook: Webhook,
     ) -> Self {
         Self {
             operators,
             dashboard: Dashboard::default(),
-            live: Live::new(config.streams_max, metrics),
+            live: Live::new(config.streams_max, metrics.clone()),
             archive,
             roster: Mutex::default(),
+            alerts: Mutex::default(),
+            webhook,
+            metrics,
         }
     }
 
@@ -59,11 +70,51 @@ impl Board {
         self.operators.may_read(request, now().calendar).is_ok()
     }
 
-    fn gather(&self, desk: &Desk) {
-        let facts = {
-            let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-            roster.handle_list(&desk.site.list(), desk.site.planned(), now())
+    /// Notes that an operator has seen an alert, or takes that back.
+    pub(super) fn acknowledge(&self, request: &Request, id: &str) -> Response {
+        let seen = match request.method {
+            Method::POST => true,
+            Method::DELETE => false,
+            _ => {
+                let said = "an alert is acknowledged by POST, which DELETE takes back";
+                let mut response = error(StatusCode::METHOD_NOT_ALLOWED, said);
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, DELETE"));
+                return private(response);
+            }
         };
+        let now = now();
+        let (peer, headers) = (request.peer.ip(), &request.headers);
+        let operator = match self.operators.may_change(peer, headers, now.calendar) {
+            Ok(operator) => operator,
+            Err(denial) => return private(denial.response()),
+        };
+        let by = Arc::clone(&operator.name);
+        let at_ms = now.since_1970_ms();
+        let acknowledged = seen.then_some(Acknowledged { by, at_ms });
+        let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
+        match alerts.acknowledge(id, acknowledged) {
+            Some(title) => {
+                let operator = &*operator.name;
+                tracing::info!(operator, alert = id, title, seen, "an alert was acknowledged");
+                private(empty(StatusCode::NO_CONTENT))
+            }
+            None => private(error(StatusCode::NOT_FOUND, "no such alert is open")),
+        }
+    }
+
+    fn gather(&self, desk: &Desk) {
+        let now = now();
+        let mut facts = {
+            let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+            roster.handle_list(&desk.site.list(), desk.site.planned(), now)
+        };
+        {
+            let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
+            alerts.handle_facts(&facts, self.metrics.refused(), now);
+            (facts.alerts, facts.past) = (alerts.open(), alerts.past());
+            self.webhook.tell(alerts.poll_notices());
+        }
+        self.metrics.alerts(&facts.alerts);
         self.dashboard.show(facts);
         self.live.tell(&self.dashboard.shot(), |request| self.may_read(request));
     }
@@ -88,6 +139,11 @@ pub(super) async fn run(desk: Arc<Desk>, shutdown: Shutdown) {
 /// Keeps histories until the shutdown.
 pub(super) async fn keep(desk: Arc<Desk>, shutdown: Shutdown) {
     desk.board.archive.run(shutdown).await;
+}
+
+/// Tells of alerts until the shutdown.
+pub(super) async fn notify(desk: Arc<Desk>, shutdown: Shutdown) {
+    desk.board.webhook.run(shutdown).await;
 }
 
 /// Twice in each of the times whose means are kept.

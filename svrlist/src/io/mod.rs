@@ -12,6 +12,7 @@ mod places;
 mod relay;
 mod reports;
 mod state;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -35,7 +36,7 @@ use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError
 use tokio::net::TcpListener;
 
 use crate::config::{Config, PREFIX};
-use crate::dashboard::View;
+use crate::dashboard::{View, acknowledges};
 use crate::learning;
 use crate::metrics::Metrics;
 use crate::operators::Operators;
@@ -47,6 +48,7 @@ use control::Control;
 use history::Archive;
 use relay::Relay;
 use state::State;
+use webhook::Webhook;
 
 /// Why a svrlist could not start, or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -214,7 +216,13 @@ impl Svrlist {
         let desk = Arc::new(Desk {
             registry: Mutex::default(),
             site,
-            board: Board::new(config.dashboard, Arc::clone(&operators), metrics.clone(), archive),
+            board: Board::new(
+                config.dashboard,
+                Arc::clone(&operators),
+                metrics.clone(),
+                archive,
+                Webhook::new(config.webhook, metrics.clone()),
+            ),
             metrics,
             relay: Relay::new(config.relay),
             control: Control::new(operators),
@@ -290,6 +298,7 @@ impl Svrlist {
         tasks.spawn_essential("tick", tick(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("board", board::run(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("histories", board::keep(Arc::clone(&desk), shutdown.clone()));
+        tasks.spawn_essential("webhook", board::notify(Arc::clone(&desk), shutdown.clone()));
         let watching = places::watch(self.places, desk, self.places_poll, shutdown.clone());
         tasks.spawn_essential("place watch", watching);
         let watching = async move { self.nodes.watch(POLL_PERIOD, shutdown).await };
@@ -308,6 +317,9 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
             }
             if let Some(answer) = desk.control.answer(&request, is_tls).await {
                 return answer;
+            }
+            if let Some(alert) = acknowledges(&request.path) {
+                return desk.board.acknowledge(&request, alert);
             }
             match View::read(&request) {
                 Some(view) => desk.board.answer(&request, view),
