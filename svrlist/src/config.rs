@@ -382,6 +382,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_webhook_is_a_url() {
+        let webhook = |url: &str| config(&format!("alerts.webhook = {url:?}"));
+        let uri = webhook("https://example.org/alerts?key=1").unwrap().webhook.unwrap();
+        assert_eq!(uri.host(), Some("example.org"));
+        for url in ["example.org", "/alerts", "ftp://example.org/", "http:///", "", "http://a b/"] {
+            let faults = webhook(url).unwrap_err();
+            assert_eq!(faults.list()[0].key, "alerts.webhook", "{url}");
+        }
+    }
+
+    #[test]
     fn faults_come_together() {
         let faults = config(
             r#"

@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::fixture;
 
+mod board;
+
 /// Longer than any test should take: reaching it is the failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -169,26 +171,6 @@ async fn an_edge_reports_and_a_client_is_told_of_it() {
     );
     assert_eq!(get(http, "/api/edges/sh-1").await.0, 404);
 
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn a_closed_dashboard_tells_strangers_nothing() {
-    let pki = Pki::new();
-    let mut config = pki.config();
-    config.dashboard.open = false;
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let http = svrlist.addresses().unwrap().listen;
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
-    for path in ["/api/overview", "/api/map", "/api/edges/a", "/api/cells/110000/telecom", "/edges"]
-    {
-        let (status, answer) = get(http, path).await;
-        assert_eq!(status, 401, "{path}");
-        assert!(answer["error"].as_str().unwrap().contains("sign in"), "{answer}");
-    }
     shutdown.trigger();
     serving.join_next().await.unwrap().unwrap().unwrap();
 }
@@ -367,127 +349,6 @@ async fn broken_places_are_refused_and_clients_are_answered() {
     until_text(admin, "/metrics", |metrics| reloads(metrics, "taken") > taken).await;
     shutdown.trigger();
     serving.join_next().await.unwrap().unwrap().unwrap();
-}
-
-/// Opens a live stream.
-async fn listen(address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /api/live HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
-    stream
-}
-
-/// Reads on until `text` was told.
-async fn hear(stream: &mut TcpStream, text: &str) -> String {
-    let mut heard = Vec::new();
-    let hearing = async {
-        while !String::from_utf8_lossy(&heard).contains(text) {
-            assert!(stream.read_buf(&mut heard).await.unwrap() > 0, "the stream ended");
-        }
-    };
-    tokio::time::timeout(PATIENCE, hearing).await.unwrap();
-    String::from_utf8(heard).unwrap()
-}
-
-#[tokio::test]
-async fn a_live_stream_tells_of_edges_and_ends_with_the_service() {
-    let pki = Pki::new();
-    let mut config = pki.config();
-    config.dashboard.streams_max = 1;
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let Addresses { listen: http, admin, line } = svrlist.addresses().unwrap();
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
-    let mut stream = listen(http).await;
-    let head = hear(&mut stream, "event: map").await;
-    assert!(head.contains("text/event-stream") && head.contains("retry: 2000"), "{head}");
-    assert_eq!(get(http, "/api/live").await.0, 503, "one is all that is allowed");
-    let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
-    edge.report(fixture::report("bj-1", "110000", "telecom")).await;
-    hear(&mut stream, "\"name\":\"bj-1\"").await;
-    until_text(admin, "/metrics", |metrics| metrics.contains("live_streams 1")).await;
-    // A reader who leaves makes room.
-    drop(stream);
-    let mut stream = loop {
-        let mut stream = listen(http).await;
-        if hear(&mut stream, "\r\n\r\n").await.contains("200 OK") {
-            break stream;
-        }
-    };
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.ends_with(b"0\r\n\r\n"), "it ends in order");
-}
-
-#[tokio::test]
-async fn a_live_stream_that_nobody_reads_is_cut_off() {
-    let pki = Pki::new();
-    let mut config = pki.config();
-    config.limits.write_deadline = Duration::from_millis(50);
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let Addresses { listen: http, admin, .. } = svrlist.addresses().unwrap();
-    // So many lines that an overview does not fit into the sockets' buffers.
-    for edge in 0..200 {
-        let mut report = fixture::report(&format!("bj-{edge}"), "110000", "telecom");
-        report.lines = vec![fixture::line_report(); crate::line::LINES_MAX];
-        let edge = crate::edge::Edge::from_report(&report).unwrap();
-        svrlist.desk.tell(|registry, now| registry.handle_report(edge, now));
-    }
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
-    until(http, "/api/overview", |answer| answer["edges"][199]["lines"].is_array()).await;
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket.connect(http).await.unwrap();
-    stream.write_all(b"GET /api/live HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
-    hear(&mut stream, "retry").await;
-    until_text(admin, "/metrics", |metrics| metrics.contains("live_streams 0")).await;
-    let mut rest = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
-    assert!(ended.is_err() || !rest.ends_with(b"0\r\n\r\n"), "in the middle of a piece");
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn histories_survive_a_restart() {
-    let pki = Pki::new();
-    let target = "/api/history?series=edge.bj-1.connections";
-    let heard = |answer: &Value| {
-        let points = answer["series"][0]["points"].as_array().unwrap();
-        points.iter().any(|point| point[1] == 30.0)
-    };
-    for restarted in [false, true] {
-        let mut config = pki.config();
-        config.state.folder = Some(pki.folder.join("state"));
-        let svrlist = Svrlist::open(config).await.unwrap();
-        let Addresses { listen: http, line, .. } = svrlist.addresses().unwrap();
-        let shutdown = Shutdown::new();
-        let mut serving = JoinSet::new();
-        serving.spawn(svrlist.serve(shutdown.clone()));
-        if restarted {
-            let (status, answer) = get(http, target).await;
-            assert!(status == 200 && heard(&answer), "{answer}");
-        } else {
-            let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
-            let mut report = fixture::report("bj-1", "110000", "telecom");
-            report.connections = 30;
-            edge.report(report).await;
-            until(http, target, heard).await;
-        }
-        let (status, answer) =
-            get(http, "/api/history?series=edge.bj-1.connections&points=x").await;
-        assert_eq!(
-            (status, &answer["field"], &answer["value"]),
-            (400, &"points".into(), &"x".into())
-        );
-        assert!(answer["allowed"].as_str().unwrap().contains("2000"), "{answer}");
-        shutdown.trigger();
-        serving.join_next().await.unwrap().unwrap().unwrap();
-    }
 }
 
 /// A svrlist that serves until it is ended.
