@@ -1,11 +1,19 @@
 //! The JSON of `/svrlist`. These types are the border: only they serialise, and only they say how
 //! an edge, a place and a reason look to clients.
+//!
+//! Most of an answer is the same for everybody who is told of an edge, so that part of a [`Server`]
+//! is written once and kept with the edge (its [`Face`]); an answer is put together of such pieces.
 
-use geo_data::Place;
-use serde::Serialize;
+use std::fmt;
+use std::io::Write;
+use std::sync::OnceLock;
+
+use geo_data::region::Country;
+use geo_data::{Place, Region};
+use serde::{Serialize, Serializer};
 
 use crate::edge::{Edge, Endpoint, Transport};
-use crate::ranking::{Choice, Explain};
+use crate::ranking::{Choice, Explain, Why};
 
 /// What every answer tells clients about their pace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -32,12 +40,19 @@ pub struct Backoff {
 }
 
 /// The whole answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Answer<'a> {
     /// Where the client is.
     pub cell: CellJson<'a>,
     /// Which edges to try, best first.
     pub servers: Vec<Server<'a>>,
+    /// What else the client is told.
+    pub advice: Advice<'a>,
+}
+
+/// What a client is told apart from edges.
+#[derive(Clone, Debug, Serialize)]
+pub struct Advice<'a> {
     /// Whether so few edges report that this is the last state known.
     pub stale: bool,
     /// Seconds after which to ask again.
@@ -53,11 +68,33 @@ pub struct Answer<'a> {
     pub report_interval: Option<u64>,
 }
 
+impl Answer<'_> {
+    /// The answer as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::with_capacity(ANSWER_BYTES);
+        json.extend_from_slice(b"{\"cell\":");
+        put(&mut json, &self.cell);
+        json.extend_from_slice(b",\"servers\":");
+        let mut before = b'[';
+        for server in &self.servers {
+            json.push(before);
+            server.put(&mut json);
+            before = b',';
+        }
+        json.push(b']');
+        // The advice is an object; its fields go on where this one's end.
+        let brace = json.len();
+        put(&mut json, &self.advice);
+        json[brace] = b',';
+        json
+    }
+}
+
 /// A client's place.
 #[derive(Clone, Debug, Serialize)]
 pub struct CellJson<'a> {
-    country: Option<String>,
-    region: String,
+    country: Option<&'a str>,
+    region: Text<Region>,
     province: Option<&'static str>,
     city: Option<&'a str>,
     /// The finest division known, in Latin letters.
@@ -77,8 +114,8 @@ struct FoundJson {
 impl<'a> From<&'a Place> for CellJson<'a> {
     fn from(place: &'a Place) -> Self {
         Self {
-            country: place.country.map(|country| country.to_string()),
-            region: place.region.to_string(),
+            country: place.country.as_ref().map(Country::as_str),
+            region: Text(place.region),
             province: place.province(),
             city: place.city(),
             place: place.region.division().map(|division| division.latin),
@@ -94,12 +131,22 @@ impl<'a> From<&'a Place> for CellJson<'a> {
 }
 
 /// One edge to try.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Server<'a> {
+    edge: &'a Edge,
+    turn: u64,
+    why: Why,
+    /// For whoever asks with `explain=1`.
+    explain: Option<ExplainJson>,
+}
+
+/// What everybody who is told of an edge is told of it.
+#[derive(Clone, Debug, Serialize)]
+struct Constant<'a> {
     id: &'a str,
     name: &'a str,
     site: &'a str,
-    region: String,
+    region: Text<Region>,
     city: Option<&'a str>,
     /// The same in Latin letters.
     place: Option<&'static str>,
@@ -108,10 +155,57 @@ pub struct Server<'a> {
     address: &'a str,
     ports: Ports,
     urls: Urls,
-    why: String,
-    /// All of it, for whoever asks with `explain=1`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    explain: Option<ExplainJson>,
+}
+
+/// The constant part of an edge's JSON, written when it is first wanted: an object that lacks its
+/// closing brace, for each turn that listeners take. A copy of an edge has yet to write its own, as
+/// it is copied to be changed.
+#[derive(Default)]
+pub struct Face(OnceLock<Vec<Vec<u8>>>);
+
+impl Clone for Face {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for Face {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Face")
+    }
+}
+
+/// It says nothing that its edge does not.
+impl PartialEq for Face {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Face {
+    fn of(edge: &Edge, turn: u64) -> &[u8] {
+        let turns = edge.face.0.get_or_init(|| {
+            let write = |turn| {
+                let mut json = Vec::new();
+                put(&mut json, &Constant::new(edge, turn));
+                json.pop();
+                json
+            };
+            (0..turns(edge)).map(write).collect()
+        });
+        &turns[(turn % turns.len() as u64) as usize]
+    }
+}
+
+/// After how many turns the listeners of an edge are at their first ones again.
+fn turns(edge: &Edge) -> u64 {
+    let all = [Transport::GoimTcp, Transport::GoimTls, Transport::Http, Transport::Https];
+    let counts = all.map(|transport| listeners(edge, transport).count().max(1) as u64);
+    let all = counts.into_iter().fold(1, |all, count| {
+        let common = (1..=count).rev().find(|divisor| all % divisor == 0 && count % divisor == 0);
+        all / common.unwrap_or(1) * count
+    });
+    all.min(TURNS_MAX)
 }
 
 /// Every term of a server's score, in percentage points of drop rate.
@@ -189,7 +283,24 @@ impl<'a> Server<'a> {
     /// The server as its client sees it. Where the edge has several listeners of a kind, `turn`
     /// picks one, so that the ports on a list differ.
     pub fn new(choice: &Choice<'a>, turn: u64, explain: bool) -> Self {
-        let edge: &Edge = choice.edge;
+        let explain = explain.then(|| (&choice.explain).into());
+        Self { edge: choice.edge, turn, why: choice.why, explain }
+    }
+
+    fn put(&self, json: &mut Vec<u8>) {
+        json.extend_from_slice(Face::of(self.edge, self.turn));
+        // The reason is made of words and numbers, with nothing to escape.
+        let _ = write!(json, ",\"why\":\"{}\"", self.why);
+        if let Some(explain) = &self.explain {
+            json.extend_from_slice(b",\"explain\":");
+            put(json, explain);
+        }
+        json.push(b'}');
+    }
+}
+
+impl<'a> Constant<'a> {
+    fn new(edge: &'a Edge, turn: u64) -> Self {
         let of = |transport| pick(edge, transport, turn);
         let tcp = of(Transport::GoimTcp);
         let tcp_tls = of(Transport::GoimTls);
@@ -204,7 +315,7 @@ impl<'a> Server<'a> {
             id: &edge.name,
             name: &edge.name,
             site: &edge.site,
-            region: edge.region.to_string(),
+            region: Text(edge.region),
             city: edge.city(),
             place: edge.region.division().map(|division| division.latin),
             carrier: edge.carrier.as_str(),
@@ -223,17 +334,40 @@ impl<'a> Server<'a> {
                 ws: url(http, "ws", CENTRIFUGE_PATH),
                 wss: url(http_tls, "wss", CENTRIFUGE_PATH),
             },
-            why: choice.why.to_string(),
-            explain: explain.then(|| (&choice.explain).into()),
         }
     }
 }
 
-fn pick(edge: &Edge, transport: Transport, turn: u64) -> Option<&Endpoint> {
-    let listeners = || edge.endpoints.iter().filter(|endpoint| endpoint.transport == transport);
-    let count = listeners().count().max(1) as u64;
-    listeners().nth((turn % count) as usize)
+fn listeners(edge: &Edge, transport: Transport) -> impl Iterator<Item = &Endpoint> {
+    edge.endpoints.iter().filter(move |endpoint| endpoint.transport == transport)
 }
+
+fn pick(edge: &Edge, transport: Transport, turn: u64) -> Option<&Endpoint> {
+    let count = listeners(edge, transport).count().max(1) as u64;
+    listeners(edge, transport).nth((turn % count) as usize)
+}
+
+/// Writes a value behind what is there. Memory takes any write, and what is written here has texts,
+/// numbers and fields, nothing that JSON could not hold.
+fn put(json: &mut Vec<u8>, value: &impl Serialize) {
+    let _ = serde_json::to_writer(json, value);
+}
+
+/// Written as it prints.
+#[derive(Clone, Copy, Debug)]
+struct Text<T>(T);
+
+impl<T: fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// An answer with five servers of four listeners each has some 3,400 bytes.
+const ANSWER_BYTES: usize = 4096;
+
+/// An edge whose listeners take more turns than this repeats them early.
+const TURNS_MAX: u64 = 64;
 
 /// Where an edge's HTTP listener speaks goim over WebSocket.
 pub const GOIM_PATH: &str = "/sub";
@@ -253,7 +387,9 @@ mod tests {
         let edges = [Arc::new(edge)];
         let ranking = Ranking::new(Vantage::default(), &edges);
         let choice = ranking.choose(b"1", |_| true).swap_remove(0);
-        serde_json::to_value(Server::new(&choice, turn, turn == 0)).unwrap()
+        let mut json = Vec::new();
+        Server::new(&choice, turn, turn == 0).put(&mut json);
+        serde_json::from_slice(&json).unwrap()
     }
 
     #[test]
@@ -282,5 +418,32 @@ mod tests {
         assert_eq!(server(edge.clone(), 0)["ports"]["http"], 7612);
         assert_eq!(server(edge.clone(), 1)["ports"]["http"], 8612);
         assert_eq!(server(edge, 2)["ports"]["http"], 7612);
+    }
+
+    #[test]
+    fn turns_meet_where_all_kinds_begin_again() {
+        let mut edge = fixture::edge("bj-1", "110000", "telecom");
+        assert_eq!(turns(&edge), 1);
+        let more = |edge: &mut Edge, at: usize, count| {
+            let listener = edge.endpoints[at].clone();
+            edge.endpoints.extend((0..count).map(|_| listener.clone()));
+        };
+        more(&mut edge, 0, 3);
+        assert_eq!(turns(&edge), 4);
+        more(&mut edge, 1, 5);
+        assert_eq!(turns(&edge), 12);
+        more(&mut edge, 1, 53);
+        assert_eq!(turns(&edge), TURNS_MAX);
+    }
+
+    #[test]
+    fn a_copy_of_an_edge_is_written_anew() {
+        let edge = fixture::edge("bj-1", "110000", "telecom");
+        let face = |edge: &Edge| String::from_utf8(Face::of(edge, 0).to_vec()).unwrap();
+        assert!(face(&edge).contains("7612"));
+        let mut other = edge.clone();
+        other.endpoints[1].port = 9999;
+        assert!(face(&other).contains("9999"));
+        assert_eq!(edge.face, other.face, "edges are compared by what they say");
     }
 }

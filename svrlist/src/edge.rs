@@ -10,6 +10,7 @@ use std::sync::Arc;
 use geo_data::{Carrier, Position, Region};
 use shared::wire::control;
 
+use crate::answer::Face;
 use crate::line::{LINES_MAX, Line};
 
 /// One edge, as its last report describes it.
@@ -61,6 +62,8 @@ pub struct Edge {
     pub cut_off: bool,
     /// When its process started, in milliseconds since 1970.
     pub started_ms: u64,
+    /// How clients see it, once that was written.
+    pub face: Face,
 }
 
 /// A listener of an edge, as clients reach it.
@@ -202,6 +205,7 @@ impl Edge {
             lines: report.lines.iter().take(LINES_MAX).filter_map(Line::from_report).collect(),
             cut_off: !report.lines.is_empty() && report.lines.iter().all(|line| !line.up),
             started_ms: report.started_ms,
+            face: Face::default(),
         })
     }
 }

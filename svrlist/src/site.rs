@@ -22,12 +22,12 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde::Serialize;
 use shared::address::{bucket, client_address};
-use shared::io::http::{Request, Response, StatusCode, empty, error, json};
+use shared::io::http::{Request, Response, StatusCode, bytes, empty, error, json};
 use shared::wire::control;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::accounts::{self, Accounts};
-use crate::answer::{Answer, CellJson, Server};
+use crate::answer::{Advice, Answer, CellJson, Server};
 use crate::ask::{Ask, AskError};
 use crate::config::Answers;
 use crate::edge::{Edge, Transport};
@@ -178,13 +178,15 @@ impl Site {
             servers: servers
                 .map(|(at, choice)| Server::new(choice, turn ^ at, ask.explain))
                 .collect(),
-            stale: list.stale,
-            ttl: jittered(self.answers.ttl.as_secs(), turn ^ list.generation),
-            pace: self.answers.pace(),
-            report_interval: token.as_ref().map(|_| learning::INTERVAL.as_secs()),
-            token: token.as_deref(),
+            advice: Advice {
+                stale: list.stale,
+                ttl: jittered(self.answers.ttl.as_secs(), turn ^ list.generation),
+                pace: self.answers.pace(),
+                report_interval: token.as_ref().map(|_| learning::INTERVAL.as_secs()),
+                token: token.as_deref(),
+            },
         };
-        json(StatusCode::OK, &answer)
+        bytes(StatusCode::OK, "application/json", answer.to_json())
     }
 
     /// Hears what a client tells of edges.
@@ -449,7 +451,8 @@ fn allowing(mut response: Response) -> Response {
 }
 
 const REPORT: &str = "/report";
-const API_PATHS: [&str; 4] = ["/svrlist", "/goim/nodes/weighted", "/goim/nodes/instances", REPORT];
+pub(crate) const API_PATHS: [&str; 4] =
+    ["/svrlist", "/goim/nodes/weighted", "/goim/nodes/instances", REPORT];
 
 const NO_EDGES: &str = "no edge that suits has reported yet; ask again";
 
