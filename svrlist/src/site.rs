@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use geo_data::{Cell, Databases, Place};
 use hyper::Method;
 use hyper::header::{
@@ -56,7 +56,6 @@ pub struct Site {
     planned: ArcSwap<(u64, Arc<Planned>)>,
     asks: Asks,
     rankings: Cache<(u64, u64, Vantage, Cell), Arc<Ranked>>,
-    tokens: Cache<(Minute, Cell), Option<Arc<str>>>,
     metrics: Metrics,
 }
 
@@ -65,6 +64,8 @@ pub struct Site {
 struct Ranked {
     ranking: Ranking,
     asked: Arc<AtomicU64>,
+    /// The cell's token of the last minute that anybody asked in.
+    token: ArcSwapOption<(Minute, Arc<str>)>,
 }
 
 /// The time, on both clocks.
@@ -99,12 +100,12 @@ impl Site {
             ends: Mutex::default(),
             planned: ArcSwap::default(),
             asks: Asks::default(),
-            // The oldest go first: those of lists and plans that are no more.
+            // Those of lists and plans that are no more go soon, and the oldest first.
             rankings: Cache::builder()
                 .max_capacity(RANKINGS_MAX)
+                .time_to_idle(RANKINGS_KEPT)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
-            tokens: Cache::new(TOKENS_MAX),
             metrics,
         }
     }
@@ -131,9 +132,9 @@ impl Site {
 
     /// Answers any request.
     pub fn answer(&self, request: &Request, now: Moment) -> Response {
-        let page = pages::find(&request.path);
-        let known = page.is_some() || API_PATHS.contains(&request.path.as_str());
-        if !known {
+        let known = API_PATHS.contains(&request.path.as_str());
+        let page = if known { None } else { pages::find(&request.path) };
+        if !known && page.is_none() {
             let missing = pages::missing(request);
             return missing.unwrap_or_else(|| error(StatusCode::NOT_FOUND, "no such path"));
         }
@@ -171,7 +172,7 @@ impl Site {
         };
         self.metrics.answered(best.why.carrier_match());
         let turn = xxh3_64(&client.user);
-        let token = self.token(client.place.cell(), now.calendar);
+        let token = self.token(&ranked, client.place.cell(), now.calendar);
         let servers = (0..).zip(&choices);
         let answer = Answer {
             cell: CellJson::from(&client.place),
@@ -261,7 +262,7 @@ impl Site {
         for (demand, ranking) in planned.demands.iter().zip(rankings) {
             let asked = self.asks.counter(demand.cell, demand.vantage);
             let key = (list.generation, number, demand.vantage, demand.cell);
-            self.rankings.insert(key, Arc::new(Ranked { ranking, asked }));
+            self.rankings.insert(key, Arc::new(Ranked::new(ranking, asked)));
         }
         self.planned.store(Arc::new((number, Arc::new(planned))));
     }
@@ -362,16 +363,28 @@ impl Site {
         let ranked = self.rankings.get_with((list.generation, planned.0, vantage, cell), || {
             let edges = list.edges.iter().map(|listed| &listed.edge);
             let ranking = Ranking::of(vantage, cell, edges, &planned.1.conditions);
-            Arc::new(Ranked { ranking, asked: self.asks.counter(cell, vantage) })
+            Arc::new(Ranked::new(ranking, self.asks.counter(cell, vantage)))
         });
         ranked.asked.fetch_add(1, Ordering::Relaxed);
         ranked
     }
 
-    fn token(&self, cell: Cell, now: SystemTime) -> Option<Arc<str>> {
+    fn token(&self, ranked: &Ranked, cell: Cell, now: SystemTime) -> Option<Arc<str>> {
         let signer = self.signer.as_ref()?;
         let minute = Minute::of(now);
-        self.tokens.get_with((minute, cell), || signer.sign(cell, minute).map(Arc::from))
+        match &*ranked.token.load() {
+            Some(known) if known.0 == minute => return Some(Arc::clone(&known.1)),
+            _ => {}
+        }
+        let token: Arc<str> = signer.sign(cell, minute)?.into();
+        ranked.token.store(Some(Arc::new((minute, Arc::clone(&token)))));
+        Some(token)
+    }
+}
+
+impl Ranked {
+    fn new(ranking: Ranking, asked: Arc<AtomicU64>) -> Self {
+        Self { ranking, asked, token: ArcSwapOption::empty() }
     }
 }
 
@@ -459,8 +472,8 @@ const NO_EDGES: &str = "no edge that suits has reported yet; ask again";
 /// Priced cells in memory: some thousand cells over the last few lists, a few KiB each.
 const RANKINGS_MAX: u64 = 8 * 1024;
 
-/// Signed cells in memory, about 300 bytes each.
-const TOKENS_MAX: u64 = 16 * 1024;
+/// How long a ranking is kept that nobody asks for: lists change every second or two.
+const RANKINGS_KEPT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 pub(crate) mod tests;

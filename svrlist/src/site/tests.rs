@@ -16,6 +16,8 @@ use crate::config::tests::config;
 use crate::fixture::{self, body};
 use crate::registry::Registry;
 
+mod bounds;
+
 /// A site with the demo's places and three edges, and a clock.
 struct World {
     site: Site,
