@@ -16,6 +16,7 @@ use shared::io::tls::NodeFiles;
 
 use crate::answer::{Backoff, Pace};
 use crate::operators;
+use crate::report;
 
 /// The environment variables of this binary start so.
 pub const PREFIX: &str = "LINECAST_SVRLIST";
@@ -130,8 +131,8 @@ impl Configure for Config {
         );
         let defaults = Limits {
             connections_per_address_max: 1_000,
-            // Clients ask by GET; a body that some client library adds is not worth more.
-            body_bytes_max: ByteSize::kib(1),
+            // Clients ask by GET; the longest body that is worth anything is a report.
+            body_bytes_max: ByteSize(report::BODY_BYTES_MAX as u64),
             ..Limits::default()
         };
         let mut limits = Limits::read(reader, "http", defaults);
@@ -356,7 +357,7 @@ pub(crate) mod tests {
     fn defaults() {
         let config = config("").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:7500");
-        assert_eq!(config.limits.body_bytes_max, ByteSize::kib(1), "clients ask by GET");
+        assert_eq!(config.limits.body_bytes_max, ByteSize::kib(8), "a report");
         assert_eq!(config.answers.pace().heartbeat, 240);
         assert_eq!(config.answers.pace().backoff.factor, 1.8);
         assert!(config.answers.token_secret.is_none());

@@ -158,6 +158,7 @@ macro_rules! pages {
 
 pages! {
     "/demo" HTML DEMO_POLICY "demo.html"
+    "/openapi.json" JSON DASHBOARD_POLICY "../openapi.json"
     "/favicon.ico" ICON DASHBOARD_POLICY "icon.svg"
     "/pages/icon.svg" ICON DASHBOARD_POLICY "icon.svg"
     "/pages/style.css" CSS DEMO_POLICY "style.css"

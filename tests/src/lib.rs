@@ -13,6 +13,7 @@
     reason = "the whole kit is I/O around the product's processes"
 )]
 
+pub mod answers;
 pub mod api;
 pub mod centrifuge;
 pub mod goim;

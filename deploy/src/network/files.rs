@@ -8,7 +8,8 @@ use shared::io::tls::NodeName;
 
 use super::ports::loopback;
 use super::{
-    API_KEY, OPERATOR, Ports, RelayPorts, TOKEN_SECRET, edge_name, line_name, nodes, stand,
+    API_KEY, CELL_SECRET, OPERATOR, Ports, RelayPorts, TOKEN_SECRET, edge_name, line_name, nodes,
+    stand,
 };
 use crate::io::pki::Folder;
 
@@ -102,6 +103,9 @@ pub fn svrlist_file(layout: &Layout) -> String {
     text.address("http", ports.svrlist);
     text.address("line", ports.svrlist_line);
     layout.node(&mut text, 1);
+    text.table("cell_token");
+    text.comment("So that clients' reports are taken.");
+    text.text("secret", CELL_SECRET);
     text.table("place");
     text.path("own", &layout.places());
     text.table("state");

@@ -27,6 +27,9 @@ pub const OPERATOR: &str = "dev";
 /// What clients' tokens (JWT, HS256) are signed with in such a network. As public as the API key.
 pub const TOKEN_SECRET: &str = "linecast-demo-token-secret";
 
+/// What cells are signed with in such a network, so that clients can report. As public as the API key.
+pub const CELL_SECRET: &str = "linecast-demo-cell-secret";
+
 /// Where an edge of such a network stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stand {

@@ -19,6 +19,8 @@ use super::*;
 use crate::fixture;
 
 mod board;
+mod contract;
+mod strangers;
 
 /// Longer than any test should take: reaching it is the failure.
 const PATIENCE: Duration = Duration::from_secs(20);

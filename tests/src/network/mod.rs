@@ -307,6 +307,16 @@ impl SvrlistPorts {
     }
 }
 
+/// A port that nobody listens on, and that nobody else in this process is told.
+pub fn free_port() -> Result<u16> {
+    port::free()
+}
+
+/// Free ports for a network with so many edges and nothing special.
+pub fn ports(edges: usize) -> Result<Ports> {
+    choose_ports(&Plan::edges(edges))
+}
+
 /// Free ports for a network as planned.
 fn choose_ports(plan: &Plan) -> Result<Ports> {
     let edge = |_| -> Result<EdgePorts> {
@@ -364,7 +374,8 @@ pub fn new_folder() -> PathBuf {
     std::env::temp_dir().join(format!("linecast-test-{}-{number}", std::process::id()))
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// A small runtime for whatever stands beside a network.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
