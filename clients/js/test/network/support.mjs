@@ -74,6 +74,13 @@ export class Network {
     }
   }
 
+  /** How many rows of clients' reports svrlist has heard. */
+  async reportsHeard() {
+    const response = await fetch(`http://127.0.0.1:${basePort + 109}/metrics`);
+    const sample = /^linecast_svrlist_client_reports_total\{outcome="heard"\} (\d+)$/m.exec(await response.text());
+    return Number(sample?.[1] ?? 0);
+  }
+
   /** As Ctrl-C. */
   async down() {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
