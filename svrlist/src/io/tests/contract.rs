@@ -311,6 +311,7 @@ pub(super) async fn svrlist(
     let mut config = pki.config();
     let said = crate::config::tests::config(text).unwrap();
     (config.answers, config.limits) = (said.answers, said.limits);
+    (config.dashboard, config.operators) = (said.dashboard, said.operators);
     let svrlist = Svrlist::open(config).await.unwrap();
     let addresses = svrlist.addresses().unwrap();
     let shutdown = Shutdown::new();
@@ -401,10 +402,64 @@ async fn answers_without_edges_and_secret_are_as_described() {
     serving.join_next().await.unwrap().unwrap();
 }
 
+/// Requests of operators, by path.
+const OPERATORS: [(&str, &str, u16); 12] = [
+    ("/api/overview", "/api/overview", 200),
+    ("/edges", "/edges", 200),
+    ("/api/map", "/api/map", 200),
+    ("/api/edges/{edge}", "/api/edges/bj-1", 200),
+    ("/api/edges/{edge}", "/api/edges/nobody", 404),
+    ("/api/edges/{edge}", "/api/edges/", 400),
+    ("/api/cells/{region}/{carrier}", "/api/cells/110000/telecom", 200),
+    ("/api/cells/{region}/{carrier}", "/api/cells/nowhere", 400),
+    ("/api/history", "/api/history?series=edge.bj-1.load,site.site-bj-1.bits_out", 200),
+    ("/api/history", "/api/history", 400),
+    ("/api/session", "/api/session", 200),
+    ("/openapi.json", "/openapi.json", 200),
+];
+
+#[tokio::test]
+async fn operators_views_are_as_described() {
+    let (pki, contract) = (Pki::new(), Contract::read());
+    for open in [true, false] {
+        let settings = format!("{SETTINGS}\n[dashboard]\nopen = {open}\n{OPERATOR}");
+        let (at, shutdown, mut serving, _edge) = svrlist(&pki, &settings, true).await;
+        let key = [("authorization", "Bearer a key of the operators")];
+        let listed = async {
+            // The facts are gathered once a second.
+            while exchange(at.listen, "GET", "/api/edges/bj-1", &key, b"").await.status != 200 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, listed).await.unwrap();
+        for (path, target, status) in OPERATORS {
+            for headers in [&[][..], &key] {
+                let answer = exchange(at.listen, "GET", target, headers, b"").await;
+                let closed = headers.is_empty() && !open;
+                let public = matches!(path, "/api/session" | "/openapi.json");
+                let expected = if closed && !public { 401 } else { status };
+                assert_eq!(answer.status, expected, "{target}, open: {open}");
+                contract.check(path, "GET", &answer).unwrap();
+            }
+        }
+        for body in ["{}", r#"{"name":"op","password":"wrong"}"#] {
+            let answer = exchange(at.listen, "POST", "/api/session", &[], body.as_bytes()).await;
+            contract.check("/api/session", "POST", &answer).unwrap();
+            assert_ne!(answer.status, 200);
+        }
+        let answer = exchange(at.listen, "DELETE", "/api/session", &[], b"").await;
+        contract.check("/api/session", "DELETE", &answer).unwrap();
+        shutdown.trigger();
+        serving.join_next().await.unwrap().unwrap();
+    }
+}
+
+const OPERATOR: &str = "[operator.op]\nkey = \"a key of the operators\"\nrole = \"viewer\"";
+
 #[tokio::test]
 async fn whatever_is_not_described_is_refused() {
     let (pki, contract) = (Pki::new(), Contract::read());
-    let (at, shutdown, mut serving, _) = svrlist(&pki, "", false).await;
+    let (at, shutdown, mut serving, _) = svrlist(&pki, "[dashboard]\nopen = true", false).await;
     let paths = contract.0["paths"].as_object().unwrap();
     for path in crate::site::API_PATHS {
         assert!(paths.contains_key(path), "{path} is not described");
@@ -416,6 +471,9 @@ async fn whatever_is_not_described_is_refused() {
                 assert_eq!(answer.status, 405, "{method} {path}");
                 assert!(answer.header("allow").is_some(), "{method} {path}");
             }
+        }
+        if item["get"]["tags"][0] == "operators" {
+            continue;
         }
         let asked = exchange(at.listen, "OPTIONS", path, &[], b"").await;
         assert_eq!((asked.status, asked.body.len()), (204, 0), "{path}");
