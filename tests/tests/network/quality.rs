@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -44,11 +45,13 @@ fn clients_of_a_carrier_that_an_edge_drops_are_listed_elsewhere_by_every_svrlist
             |counts| counts.iter().all(|count| *count == 3),
         )
         .await?;
-        for n in 0..25 {
+        let n = AtomicUsize::new(0);
+        let learnt = async || {
+            let n = n.fetch_add(1, Ordering::Relaxed);
             sessions(telecom, TELECOM, n, 8, End::Leave).await?;
             sessions(mobile, MOBILE, n, 8, End::Leave).await?;
-        }
-        let learnt = async || known(&urls).await;
+            known(&urls).await
+        };
         until("both have learnt", learnt, |known| {
             known.iter().all(|(reports, drop)| *reports > 5.0 && *drop < 4.0)
         })
@@ -57,7 +60,7 @@ fn clients_of_a_carrier_that_an_edge_drops_are_listed_elsewhere_by_every_svrlist
 
         // The edge's mobile clients break off, and nobody else's do.
         let start = Instant::now();
-        let mut n = 100;
+        let mut n = n.into_inner();
         loop {
             sessions(mobile, MOBILE, n, 8, End::Reset).await?;
             sessions(telecom, TELECOM, n, 4, End::Leave).await?;
