@@ -70,11 +70,11 @@ fn above(cause: &Cause, raised: &BTreeSet<&Cause>, facts: &Facts) -> Option<Caus
         | Cause::LineLossy(name, number)
         | Cause::LineSlow(name, number) => {
             let seen = facts.edge(name);
-            let line =
-                seen.and_then(|seen| seen.edge.lines.iter().find(|line| line.number == *number));
-            let lines = line
-                .and_then(pair)
-                .map(|(one, other)| Cause::CarrierLines(one.into(), other.into()));
+            let lines = seen.and_then(|seen| {
+                let line = seen.edge.lines.iter().find(|line| line.number == *number)?;
+                let (one, other) = pair(&seen.edge, line)?;
+                Some(Cause::CarrierLines(one.into(), other.into()))
+            });
             let edge = edge()?;
             let lost = seen.is_none_or(|seen| seen.state == State::Lost);
             let of_edge = [Cause::EdgeLost(Arc::clone(&edge)), Cause::EdgeCutOff(edge)];

@@ -8,6 +8,7 @@ use geo_data::Carrier;
 
 use super::cause::Cause;
 use crate::dashboard::facts::{Facts, Seen, State};
+use crate::edge::Edge;
 use crate::line::Line;
 
 /// Of how things are, what matters for an alert.
@@ -152,10 +153,12 @@ fn edges(facts: &Facts, signs: &mut Signs) {
 }
 
 fn line(Seen { edge, .. }: &Seen, line: &Line, signs: &mut Signs) {
-    let (local, remote) = (&line.local.carrier, &line.remote.carrier);
     let named = || {
-        let ends = [local, remote].map(|end| if end.is_empty() { "?" } else { end.as_str() });
-        format!("Line {} of {} ({} – {})", line.number, edge.name, ends[0], ends[1])
+        let named = format!("Line {} of {}", line.number, edge.name);
+        match pair(edge, line) {
+            Some((one, other)) => format!("{named} ({one} – {other})"),
+            None => named,
+        }
     };
     let cause = |of: fn(Arc<str>, u32) -> Cause| of(Arc::clone(&edge.name), line.number);
     // A line that is given up in order is not missed.
@@ -184,10 +187,13 @@ fn is_bad(line: &Line) -> bool {
         || line.up && (measured.loss_in.max(measured.loss_out) >= LOSS_BAD || slow)
 }
 
-/// The carriers of a line's ends, in order; `None` where one is not known.
-pub(super) fn pair(line: &Line) -> Option<(&str, &str)> {
-    let (local, remote) = (line.local.carrier.as_str(), line.remote.carrier.as_str());
-    (!local.is_empty() && !remote.is_empty()).then(|| (local.min(remote), local.max(remote)))
+/// The carriers of a line's ends, in order; `None` where one is not known. An end of which nobody says
+/// otherwise is in the network that its edge stands in.
+pub(super) fn pair<'a>(edge: &'a Edge, line: &'a Line) -> Option<(&'a str, &'a str)> {
+    let own = Some(edge.carrier).filter(|carrier| *carrier != Carrier::Unknown);
+    let said = Some(line.local.carrier.as_str()).filter(|carrier| !carrier.is_empty());
+    let (local, remote) = (said.or(own.map(Carrier::as_str))?, line.remote.carrier.as_str());
+    (!remote.is_empty()).then(|| (local.min(remote), local.max(remote)))
 }
 
 fn carriers(facts: &Facts, heard: &[&Seen], signs: &mut Signs) {
@@ -195,7 +201,7 @@ fn carriers(facts: &Facts, heard: &[&Seen], signs: &mut Signs) {
     let mut pairs: BTreeMap<(&str, &str), [BTreeSet<&str>; 2]> = BTreeMap::new();
     for seen in heard {
         for line in &seen.edge.lines {
-            let Some(pair) = pair(line) else { continue };
+            let Some(pair) = pair(&seen.edge, line) else { continue };
             let [all, bad] = pairs.entry(pair).or_default();
             all.insert(&seen.edge.name);
             if is_bad(line) {

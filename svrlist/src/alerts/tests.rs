@@ -206,6 +206,18 @@ fn lines_of_a_pair_of_carriers_are_one_alert_and_so_is_a_carrier() {
 }
 
 #[test]
+fn a_line_whose_own_end_is_not_named_is_of_its_edges_carrier() {
+    let mut world = World::with(&["a", "b", "c", "d"]);
+    for name in ["a", "b", "c"] {
+        world.line(name, 1, |line| (line.local.carrier, line.up) = (String::new(), false));
+    }
+    world.pass(12);
+    let open = world.open();
+    assert_eq!((&*open[0].0, open[0].1.len()), ("carrier-lines telecom – unicom", 3), "{open:?}");
+    assert!(world.alerts.open()[0].related[0].title.ends_with("(telecom – unicom) is down"));
+}
+
+#[test]
 fn an_upstream_that_is_down_is_one_alert() {
     let mut world = World::with(&["a", "b", "c"]);
     world.pass(5);
