@@ -74,11 +74,11 @@ export class Network {
     }
   }
 
-  /** How many rows of clients' reports svrlist has heard. */
-  async reportsHeard() {
+  /** How many rows of clients' reports svrlist has taken, by outcome. */
+  async reports() {
     const response = await fetch(`http://127.0.0.1:${basePort + 109}/metrics`);
-    const sample = /^linecast_svrlist_client_reports_total\{outcome="heard"\} (\d+)$/m.exec(await response.text());
-    return Number(sample?.[1] ?? 0);
+    const samples = (await response.text()).matchAll(/^linecast_svrlist_client_reports_total\{outcome="(\w+)"\} (\d+)$/gm);
+    return Object.fromEntries([...samples].map(([, outcome, count]) => [outcome, Number(count)]));
   }
 
   /** As Ctrl-C. */
