@@ -52,6 +52,8 @@ pub struct Config {
     pub state: State,
     /// The admin listener of the relay whose lines `/demo` shows and changes.
     pub relay: Option<SocketAddr>,
+    /// What operators want.
+    pub control: Control,
     /// Who signs in to look and to change.
     pub operators: operators::Config,
     /// Log lines.
@@ -63,6 +65,15 @@ pub struct Config {
 pub struct State {
     /// Where; without a folder nothing is kept.
     pub folder: Option<PathBuf>,
+}
+
+/// A file that says what operators want.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The file.
+    pub file: Option<PathBuf>,
+    /// How often it is looked at.
+    pub poll: Duration,
 }
 
 /// The HTTPS listener.
@@ -171,6 +182,19 @@ impl Configure for Config {
                 "How often the databases are looked at for a change.",
             ),
             answers,
+            control: Control {
+                file: reader.optional(
+                    "control.file",
+                    "What operators want, TOML (docs/control.md); read again when it changes. What \
+                     it names the API cannot change.",
+                ),
+                poll: reader.ranged(
+                    "control.poll",
+                    Duration::from_secs(2),
+                    Duration::from_millis(100)..=Duration::from_secs(86_400),
+                    "How often control.file is looked at for a change.",
+                ),
+            },
             operators: operators::Config::read(reader),
             dashboard: read_dashboard(reader),
             webhook: read_webhook(reader),

@@ -16,6 +16,7 @@ pub mod answer;
 pub mod ask;
 pub mod budget;
 pub mod config;
+pub mod control;
 pub mod dashboard;
 pub mod edge;
 pub mod ends;

@@ -18,6 +18,11 @@ pub struct Metrics {
     answers: Family<Match, Counter>,
     reports: Family<Outcome, Counter>,
     told: Family<Outcome, Counter>,
+    sign_ins: Family<Outcome, Counter>,
+    changes: Family<Outcome, Counter>,
+    revision: Gauge,
+    file_broken: Gauge,
+    unkept: Counter,
     lines: Gauge,
     edges: Gauge,
     stale: Gauge,
@@ -63,6 +68,15 @@ impl Metrics {
         registry.register("reports", "Reports of edges, by outcome", self.reports.clone());
         let help = "What clients told of an edge, by outcome";
         registry.register("client_reports", help, self.told.clone());
+        let help = "Sign-ins of operators, by outcome";
+        registry.register("sign_ins", help, self.sign_ins.clone());
+        let help = "Changes of the control that were asked for, by outcome";
+        registry.register("control_changes", help, self.changes.clone());
+        registry.register("control_revision", "Revision in force", self.revision.clone());
+        let help = "Whether control.file is refused as it is";
+        registry.register("control_file_broken", help, self.file_broken.clone());
+        let help = "Changes and audit entries that could not be written to state.folder";
+        registry.register("control_unkept", help, self.unkept.clone());
         registry.register("lines", "Lines of edges that are open", self.lines.clone());
         registry.register("live_edges", "Edges on the list", self.edges.clone());
         registry.register(
@@ -127,6 +141,32 @@ impl Metrics {
     /// A client told of an edge: it was heard, or why not.
     pub fn told(&self, outcome: &'static str) {
         self.told.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Somebody signed in, or was refused.
+    pub fn signed_in(&self, taken: bool) {
+        self.sign_ins.get_or_create(&outcome(taken)).inc();
+    }
+
+    /// A change of the control was made, or refused.
+    pub fn changed(&self, taken: bool) {
+        self.changes.get_or_create(&outcome(taken)).inc();
+    }
+
+    /// A revision of the control is in force.
+    pub fn controlled(&self, revision: u64) {
+        // Nobody makes that many changes.
+        self.revision.set(revision as i64);
+    }
+
+    /// Whether the control's file is refused as it is.
+    pub fn file_broken(&self, broken: bool) {
+        self.file_broken.set(i64::from(broken));
+    }
+
+    /// What operators did could not be written down.
+    pub fn unkept(&self) {
+        self.unkept.inc();
     }
 
     /// A line was opened.

@@ -70,6 +70,9 @@ pub enum RunError {
     /// Histories cannot be kept where they should.
     #[error("cannot open the store of histories")]
     History(#[from] history::OpenError),
+    /// What operators want cannot be read.
+    #[error("cannot read what operators want")]
+    Control(#[from] control::OpenError),
     /// Certificates were refused.
     #[error("cannot use the certificates")]
     Tls(#[from] TlsError),
@@ -155,6 +158,8 @@ pub struct Svrlist {
     weights: BTreeMap<String, f64>,
     places: Watch,
     places_poll: Duration,
+    control_file: bool,
+    control_poll: Duration,
     admin: TcpListener,
     http: TcpListener,
     https: Option<(TcpListener, ClientFacing)>,
@@ -197,6 +202,14 @@ impl Svrlist {
             }
             None => None,
         };
+        let control_file = config.control.file.is_some();
+        let trusted = config.answers.trusted_proxies.clone();
+        let operators = Arc::new(Operators::new(&config.operators, config.dashboard.open, trusted));
+        let control = {
+            let (folder, file) = (config.state.folder.clone(), config.control.file);
+            let (operators, metrics) = (Arc::clone(&operators), metrics.clone());
+            blocking(move || Control::open(operators, folder, file, metrics)).await?
+        };
         let archive = {
             let folder = config.state.folder.map(|folder| folder.join("history"));
             let (series_max, metrics) = (config.dashboard.series_max, metrics.clone());
@@ -210,22 +223,21 @@ impl Svrlist {
             )),
             None => None,
         };
-        let trusted = config.answers.trusted_proxies.clone();
-        let operators = Arc::new(Operators::new(&config.operators, config.dashboard.open, trusted));
         let site = Site::new(config.answers, databases, metrics.clone());
+        control.start(&site).await;
         let desk = Arc::new(Desk {
             registry: Mutex::default(),
             site,
             board: Board::new(
                 config.dashboard,
-                Arc::clone(&operators),
+                operators,
                 metrics.clone(),
                 archive,
                 Webhook::new(config.webhook, metrics.clone()),
             ),
             metrics,
             relay: Relay::new(config.relay),
-            control: Control::new(operators),
+            control,
         });
         if let Some(state) = state.clone() {
             let (desk, weights) = (Arc::clone(&desk), config.weights.clone());
@@ -249,6 +261,8 @@ impl Svrlist {
             weights: config.weights,
             places,
             places_poll: config.places_poll,
+            control_file,
+            control_poll: config.control.poll,
             admin: bind("admin", config.admin).await?,
             http: bind("clients", config.listen).await?,
             https,
@@ -299,6 +313,10 @@ impl Svrlist {
         tasks.spawn_essential("board", board::run(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("histories", board::keep(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("webhook", board::notify(Arc::clone(&desk), shutdown.clone()));
+        if self.control_file {
+            let following = control::follow(Arc::clone(&desk), self.control_poll, shutdown.clone());
+            tasks.spawn_essential("control file", following);
+        }
         let watching = places::watch(self.places, desk, self.places_poll, shutdown.clone());
         tasks.spawn_essential("place watch", watching);
         let watching = async move { self.nodes.watch(POLL_PERIOD, shutdown).await };
@@ -315,7 +333,7 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
             if let Some(wanted) = Wanted::read(&request) {
                 return desk.relay.answer(wanted, &desk.site.list()).await;
             }
-            if let Some(answer) = desk.control.answer(&request, is_tls).await {
+            if let Some(answer) = desk.control.answer(&desk.site, &request, is_tls).await {
                 return answer;
             }
             if let Some(alert) = acknowledges(&request.path) {

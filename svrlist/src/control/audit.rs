@@ -1,0 +1,188 @@
+//! The audit log: who did what, when, from where, and what came of it.
+//!
+//! A machine that numbers entries and keeps the last ones in memory; whoever drives it writes each
+//! as a line. Strangers can make entries by failing, so those are held to a pace of their own: what
+//! exceeds it is counted in the next entry instead of pushing everything else out.
+//!
+//! Invariant: numbers grow by one, and memory is bounded.
+
+use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that was done or tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Counts entries.
+    pub id: u64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Who: an operator's name as it was given, `file`, or empty.
+    pub who: String,
+    /// From where: an address, or a path.
+    pub from: String,
+    /// What: `sign-in`, `sign-out`, `change`.
+    pub action: String,
+    /// What came of it: `ok`, `refused`.
+    pub outcome: String,
+    /// The change, or why not.
+    pub detail: Vec<String>,
+    /// Why it was done, as its author says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// The revision that it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Failures before this one that have no entry.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What there is to write down.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Note {
+    /// See [`Entry::who`].
+    pub who: String,
+    /// See [`Entry::from`].
+    pub from: String,
+    /// See [`Entry::action`].
+    pub action: &'static str,
+    /// Whether it was done.
+    pub done: bool,
+    /// Whether a stranger can cause it at will.
+    pub strange: bool,
+    /// See [`Entry::detail`].
+    pub detail: Vec<String>,
+    /// See [`Entry::note`].
+    pub note: String,
+    /// See [`Entry::revision`].
+    pub revision: Option<u64>,
+}
+
+/// The last entries.
+#[derive(Debug)]
+pub struct Audit {
+    next: u64,
+    entries: VecDeque<Entry>,
+    /// Entries of strangers that are not yet forgotten, and when that was.
+    strange: (f64, u64),
+    left_out: u64,
+}
+
+impl Audit {
+    /// Goes on after entries that were kept, oldest first.
+    pub fn new(kept: impl IntoIterator<Item = Entry>) -> Self {
+        let mut entries = VecDeque::new();
+        for entry in kept {
+            if entries.len() >= ENTRIES_MAX {
+                entries.pop_front();
+            }
+            entries.push_back(entry);
+        }
+        let next = entries.iter().map(|entry| entry.id + 1).max().unwrap_or(1);
+        Self { next, entries, strange: (0.0, 0), left_out: 0 }
+    }
+
+    /// Makes an entry, to be written as a line; `None` if strangers made too many.
+    pub fn note(&mut self, note: Note, now: SystemTime) -> Option<Entry> {
+        let at_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        if note.strange && !self.may_be_strange(at_ms) {
+            self.left_out += 1;
+            return None;
+        }
+        let short = |text: &str| text.chars().take(TEXT_CHARS_MAX).collect::<String>();
+        let entry = Entry {
+            id: self.next,
+            at_ms,
+            who: short(&note.who),
+            from: short(&note.from),
+            action: note.action.to_owned(),
+            outcome: if note.done { "ok" } else { "refused" }.to_owned(),
+            detail: note.detail.iter().map(|line| short(line)).collect(),
+            note: short(&note.note),
+            revision: note.revision,
+            left_out: std::mem::take(&mut self.left_out),
+        };
+        self.next += 1;
+        if self.entries.len() >= ENTRIES_MAX {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry.clone());
+        Some(entry)
+    }
+
+    fn may_be_strange(&mut self, at_ms: u64) -> bool {
+        let (count, since) = self.strange;
+        let forgotten = at_ms.saturating_sub(since) as f64 / STRANGE_EVERY_MS;
+        let count = (count - forgotten).max(0.0);
+        let may = count + 1.0 <= STRANGE_BURST;
+        self.strange = (if may { count + 1.0 } else { count }, at_ms);
+        may
+    }
+
+    /// At most `limit` entries before the one numbered `before`, newest first.
+    pub fn read(&self, before: Option<u64>, limit: usize) -> impl Iterator<Item = &Entry> {
+        let older = move |entry: &&Entry| before.is_none_or(|before| entry.id < before);
+        self.entries.iter().rev().filter(older).take(limit)
+    }
+}
+
+/// Entries in memory, some hundred bytes each.
+pub const ENTRIES_MAX: usize = 5_000;
+/// Longest text of an entry, characters.
+const TEXT_CHARS_MAX: usize = 500;
+/// Entries that strangers may cause at once, and then one in so many milliseconds: 14,000 a day.
+const STRANGE_BURST: f64 = 100.0;
+const STRANGE_EVERY_MS: f64 = 6_000.0;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seconds)
+    }
+
+    fn note(who: &str, strange: bool) -> Note {
+        Note { who: who.to_owned(), action: "sign-in", strange, ..Note::default() }
+    }
+
+    #[test]
+    fn strangers_cannot_push_out_what_operators_did() {
+        let mut audit = Audit::new([]);
+        audit.note(note("ann", false), at(0)).unwrap();
+        let written = (0..100_000).filter(|n| audit.note(note("x", true), at(n / 1000)).is_some());
+        assert_eq!(written.count(), 116, "a hundred, and one in six seconds");
+        let entry = audit.note(note("ann", false), at(100)).unwrap();
+        assert!(entry.left_out > 0);
+        assert_eq!(audit.read(None, 1000).last().unwrap().who, "ann");
+        assert_eq!(entry.id, 118);
+    }
+
+    #[test]
+    fn entries_are_read_page_by_page_and_go_on_after_a_restart() {
+        let mut audit = Audit::new([]);
+        let lines: Vec<Entry> =
+            (0..10).filter_map(|n| audit.note(note("ann", false), at(n))).collect();
+        let ids = |audit: &Audit, before, limit| {
+            audit.read(before, limit).map(|e| e.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&audit, None, 3), [10, 9, 8]);
+        assert_eq!(ids(&audit, Some(8), 3), [7, 6, 5]);
+        assert_eq!(ids(&audit, Some(1), 3), [0; 0]);
+        let mut again = Audit::new(lines);
+        assert_eq!(again.note(note("bob", false), at(20)).unwrap().id, 11);
+        for n in 0..2 * ENTRIES_MAX as u64 {
+            again.note(note(&"x".repeat(1000), false), at(n));
+        }
+        assert_eq!(again.read(None, usize::MAX).count(), ENTRIES_MAX);
+        assert_eq!(again.read(None, 1).next().unwrap().who.len(), TEXT_CHARS_MAX);
+    }
+}

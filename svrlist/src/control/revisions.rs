@@ -1,0 +1,219 @@
+//! The revisions of a control: a machine that takes changes and keeps what was.
+//!
+//! Invariant: numbers grow by one with every change, and the last revision is in force.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::wanted::{ControlJson, Wanted};
+use super::{Control, change};
+
+/// One change, and what was wanted from then on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// Counts changes; 0 is the beginning, where nothing was wanted.
+    pub number: u64,
+    /// What is wanted.
+    pub control: Arc<Control>,
+    /// Who changed it.
+    pub author: Author,
+    /// When.
+    pub at: SystemTime,
+    /// What differs from the revision before, a line each.
+    pub changes: Vec<String>,
+    /// Why; may be empty.
+    pub note: String,
+}
+
+/// Who changes something, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// An operator's name, or what else changes controls: the file.
+    pub who: String,
+    /// An address, or the file's path.
+    pub from: String,
+}
+
+/// The revisions that are kept, oldest first; at least one.
+#[derive(Clone, Debug)]
+pub struct Revisions {
+    current: Revision,
+    before: VecDeque<Revision>,
+}
+
+/// A revision that is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("revision {wanted} is not kept; {oldest} to {current} are")]
+pub struct NotKept {
+    wanted: u64,
+    oldest: u64,
+    current: u64,
+}
+
+impl Default for Revisions {
+    fn default() -> Self {
+        let current = Revision {
+            number: 0,
+            control: Arc::default(),
+            author: Author { who: String::new(), from: String::new() },
+            at: UNIX_EPOCH,
+            changes: Vec::new(),
+            note: String::new(),
+        };
+        Self { current, before: VecDeque::new() }
+    }
+}
+
+impl Revisions {
+    /// The revision in force.
+    pub fn current(&self) -> &Revision {
+        &self.current
+    }
+
+    /// All that are kept, newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Revision> {
+        std::iter::once(&self.current).chain(self.before.iter().rev())
+    }
+
+    /// A revision that is kept.
+    pub fn get(&self, number: u64) -> Result<&Revision, NotKept> {
+        self.iter().find(|revision| revision.number == number).ok_or_else(|| NotKept {
+            wanted: number,
+            oldest: self.before.front().map_or(self.current.number, |oldest| oldest.number),
+            current: self.current.number,
+        })
+    }
+
+    /// Puts a control into force; false if it is what is in force, which changes nothing.
+    pub fn change(
+        &mut self,
+        control: Control,
+        author: Author,
+        note: String,
+        at: SystemTime,
+    ) -> bool {
+        if control == *self.current.control {
+            return false;
+        }
+        let revision = Revision {
+            number: self.current.number + 1,
+            changes: change::lines(&self.current.control, &control),
+            control: Arc::new(control),
+            author,
+            at,
+            note,
+        };
+        let before = std::mem::replace(&mut self.current, revision);
+        self.before.push_back(before);
+        while self.before.len() >= KEPT_MAX {
+            self.before.pop_front();
+        }
+        true
+    }
+
+    /// Everything, to be kept across a restart.
+    pub fn save(&self) -> Vec<u8> {
+        let mut revisions: Vec<RevisionJson<ControlJson>> =
+            self.iter().map(|revision| revision_json(revision, true)).collect();
+        revisions.reverse();
+        serde_json::to_vec_pretty(&revisions).unwrap_or_default()
+    }
+
+    /// What [`Revisions::save`] wrote.
+    pub fn load(text: &[u8]) -> Result<Self, LoadError> {
+        let read: Vec<RevisionJson<Wanted>> = serde_json::from_slice(text)?;
+        let mut kept = VecDeque::new();
+        for json in read {
+            let number = json.revision;
+            let faults = |faults: Vec<super::Fault>| {
+                LoadError::Control(
+                    number,
+                    faults.first().map(ToString::to_string).unwrap_or_default(),
+                )
+            };
+            let control = json.control.control().map_err(faults)?;
+            let is_next = kept.back().is_none_or(|last: &Revision| last.number < number);
+            if !is_next {
+                return Err(LoadError::Order(number));
+            }
+            kept.push_back(Revision {
+                number,
+                control: Arc::new(control),
+                author: Author { who: json.who, from: json.from },
+                at: UNIX_EPOCH + Duration::from_millis(json.at_ms),
+                changes: json.changes,
+                note: json.note,
+            });
+        }
+        let current = kept.pop_back().ok_or(LoadError::Empty)?;
+        Ok(Self { current, before: kept })
+    }
+}
+
+/// A file that keeps no revisions.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It is none of ours, or torn.
+    #[error("it is not what svrlist writes")]
+    Form(#[from] serde_json::Error),
+    /// A control in it cannot be.
+    #[error("revision {0}: {1}")]
+    Control(u64, String),
+    /// Numbers do not grow.
+    #[error("revision {0} is out of order")]
+    Order(u64),
+    /// There is none in it.
+    #[error("it holds no revision")]
+    Empty,
+}
+
+/// A revision as it is told and kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RevisionJson<C> {
+    revision: u64,
+    who: String,
+    from: String,
+    at_ms: u64,
+    changes: Vec<String>,
+    note: String,
+    control: C,
+}
+
+impl<C> RevisionJson<C> {
+    /// This without what was wanted.
+    pub fn summary(self) -> Summary {
+        let Self { revision, who, from, at_ms, changes, note, .. } = self;
+        Summary { revision, who, from, at_ms, changes, note }
+    }
+}
+
+/// A revision as it is listed.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    revision: u64,
+    who: String,
+    from: String,
+    at_ms: u64,
+    changes: Vec<String>,
+    note: String,
+}
+
+/// A revision as it is told; only operators are told from where it came.
+pub fn revision_json(revision: &Revision, is_operator: bool) -> RevisionJson<ControlJson> {
+    let since_1970 = revision.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    RevisionJson {
+        revision: revision.number,
+        who: revision.author.who.clone(),
+        from: if is_operator { revision.author.from.clone() } else { String::new() },
+        at_ms: since_1970.as_millis() as u64,
+        changes: revision.changes.clone(),
+        note: revision.note.clone(),
+        control: ControlJson::from(&*revision.control),
+    }
+}
+
+/// Revisions that are kept.
+pub const KEPT_MAX: usize = 100;

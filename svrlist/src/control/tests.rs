@@ -1,0 +1,134 @@
+//! Controls and their revisions.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::revisions::{Author, KEPT_MAX, Revisions};
+use super::wanted::Wanted;
+use super::*;
+use crate::fixture::report;
+
+fn control(json: &str) -> Control {
+    Wanted::from_json(json.as_bytes()).unwrap().control().unwrap()
+}
+
+fn edge(name: &str) -> Edge {
+    let mut edge = Edge::from_report(&report(name, "110000", "telecom")).unwrap();
+    (edge.site, edge.zone) = ("bj".into(), "blue".to_owned());
+    edge
+}
+
+fn ann() -> Author {
+    Author { who: "ann".into(), from: "192.0.2.1".into() }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seconds)
+}
+
+#[test]
+fn an_edge_drains_as_fast_as_anything_says_of_it() {
+    let drained = |json: &str| control(json).drain_rate(&edge("bj-1"));
+    assert_eq!(drained("{}"), 0.0);
+    assert_eq!(drained(r#"{"drained": {"edges": {"bj-2": {}}}}"#), 0.0);
+    assert_eq!(drained(r#"{"drained": {"edges": {"bj-1": {"rate": 0}}}}"#), 0.0);
+    assert_eq!(
+        drained(r#"{"drained": {"edges": {"bj-1": {"rate": 3}}, "sites": {"bj": {"rate": 7}}}}"#),
+        7.0
+    );
+    assert_eq!(drained(r#"{"drained": {"zones": {"blue": {}}}}"#), RATE);
+}
+
+#[test]
+fn the_ranking_follows() {
+    let policy = control(
+        r#"{"weights": {"a": 2}, "drained": {"edges": {"b": {}}, "sites": {"s": {}}, "zones": {"z": {}}},
+            "zones": {"blue": {"share": 10}}, "overrides": [{"network": "10.0.0.0/8", "forbid": ["a"]}]}"#,
+    )
+    .policy();
+    assert_eq!(policy.check(), Ok(()));
+    assert_eq!((policy.weights["a"], policy.zone_shares["blue"]), (2.0, 10.0));
+    assert!(policy.drained.edges.contains("b") && policy.drained.sites.contains("s"));
+    assert!(policy.drained.zones.contains("z") && policy.overrides[0].forbid.contains("a"));
+}
+
+#[test]
+fn what_nobody_has_heard_of_is_named() {
+    let wanted = control(
+        r#"{"weights": {"bj-1": 1, "bj-9": 1}, "wishes": {"sh": 1}, "zones": {"green": {"share": 1}, "blue": {"share": 1}}}"#,
+    );
+    let edges = [edge("bj-1")];
+    assert_eq!(
+        wanted.unknown(edges.iter()),
+        [
+            "no edge called bj-9 is known",
+            "no site called sh is known",
+            "no zone called green is known"
+        ]
+    );
+}
+
+#[test]
+fn changes_are_told_in_words() {
+    let mut revisions = Revisions::default();
+    let mut changes = |json: &str| {
+        assert!(revisions.change(control(json), ann(), String::new(), at(0)));
+        revisions.current().changes.clone()
+    };
+    assert_eq!(
+        changes(r#"{"zones": {"blue": {"share": 10}}, "drained": {"edges": {"a": {"rate": 5}}}}"#),
+        ["edge a: not drained → drained at 5/s", "share of zone blue: what is left → 10 %"]
+    );
+    assert_eq!(
+        changes(
+            r#"{"zones": {"blue": {"share": 50}}, "overrides": [{"network": "10.0.0.0/8", "prefer": ["a"]}]}"#
+        ),
+        [
+            "edge a: drained at 5/s → not drained",
+            "share of zone blue: 10 % → 50 %",
+            "from now on: 10.0.0.0/8 prefers a, forbids none"
+        ]
+    );
+    assert_eq!(changes(r#"{"wishes": {"bj": 2e9}}"#).len(), 3);
+}
+
+#[test]
+fn any_kept_revision_can_be_had_back() {
+    let mut revisions = Revisions::default();
+    for share in 1..=150 {
+        let json = format!(r#"{{"zones": {{"blue": {{"share": {}}}}}}}"#, f64::from(share) / 2.0);
+        assert!(revisions.change(control(&json), ann(), format!("step {share}"), at(share as u64)));
+    }
+    assert!(!revisions.change((*revisions.current().control).clone(), ann(), String::new(), at(0)));
+    assert_eq!(revisions.current().number, 150, "what changes nothing is no revision");
+    assert_eq!(revisions.iter().count(), KEPT_MAX);
+    let missing = revisions.get(50).unwrap_err().to_string();
+    assert_eq!(missing, "revision 50 is not kept; 51 to 150 are");
+    let old = (*revisions.get(51).unwrap().control).clone();
+    revisions.change(old.clone(), ann(), String::new(), at(1));
+    assert_eq!((revisions.current().number, &*revisions.current().control), (151, &old));
+    assert_eq!(revisions.current().changes, ["share of zone blue: 75 % → 25.5 %"]);
+
+    let loaded = Revisions::load(&revisions.save()).unwrap();
+    assert!(loaded.iter().eq(revisions.iter()));
+    assert_eq!(loaded.current().control.digest(), old.digest());
+    for broken in [&b""[..], b"[]", b"{}", &revisions.save()[1..]] {
+        assert!(Revisions::load(broken).is_err());
+    }
+}
+
+#[test]
+fn digests_tell_controls_apart() {
+    let (one, other) = (control(r#"{"weights": {"a": 1}}"#), control(r#"{"weights": {"a": 2}}"#));
+    assert_ne!(one.digest(), other.digest());
+    assert_eq!(one.digest(), one.clone().digest());
+    assert_eq!(one.digest().len(), 16);
+}
+
+#[test]
+fn parts_are_taken_one_by_one() {
+    let file = control(r#"{"weights": {"a": 1}, "zones": {"blue": {"share": 1}}}"#);
+    let api = control(r#"{"weights": {"a": 2}, "wishes": {"bj": 1}}"#);
+    let merged = api.with(&file, [Part::Weights]);
+    assert_eq!(merged, control(r#"{"weights": {"a": 1}, "wishes": {"bj": 1}}"#));
+    assert_eq!(merged.differing(&api), [Part::Weights]);
+}

@@ -1,0 +1,428 @@
+//! Operators' requests: signing in and out, reading and changing the control, the audit log.
+//!
+//! Changes are made one at a time, each with its writing down, so that revisions, files and the
+//! audit log tell one story.
+
+mod changes;
+mod file;
+mod store;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::Method;
+use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use shared::io::http::{Parts, Request, Response, StatusCode, empty, error, json};
+use tokio::sync::{Mutex, Semaphore, watch};
+
+pub use self::file::FileError;
+use self::file::Followed;
+pub(super) use self::file::watch as follow;
+use self::store::Store;
+pub use self::store::StoreError;
+use crate::control::audit::{Audit, Entry, Note};
+use crate::control::revisions::{Revisions, revision_json};
+use crate::control::{self, Part};
+use crate::metrics::Metrics;
+use crate::operators::{Check, Denial, Operator, Operators, Token, is_cross_site, set_cookie};
+use crate::site::Site;
+
+/// Everything operators' requests need.
+#[derive(Debug)]
+pub(super) struct Control {
+    operators: Arc<Operators>,
+    /// Passwords that are verified at the same time, each with its memory.
+    verifying: Semaphore,
+    /// And those that may wait for that.
+    places: Semaphore,
+    state: Mutex<State>,
+    audit: Mutex<Log>,
+    folder: Option<PathBuf>,
+    wanted: watch::Sender<Arc<control::Control>>,
+    metrics: Metrics,
+}
+
+/// What is in force, and what the file has of it.
+#[derive(Debug)]
+struct State {
+    revisions: Revisions,
+    file: Option<Followed>,
+}
+
+impl State {
+    fn owned(&self) -> &[Part] {
+        self.file.as_ref().map_or(&[], |file| &file.parts)
+    }
+}
+
+/// The audit log, in memory and in its file.
+#[derive(Debug)]
+struct Log {
+    audit: Audit,
+    store: Option<Store>,
+}
+
+/// What was kept, or the file, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// What was kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    name: String,
+    password: String,
+}
+
+#[derive(Serialize)]
+struct SessionJson<'a> {
+    /// Nobody, where nobody is signed in.
+    operator: Option<OperatorJson<'a>>,
+    /// Whether anybody may look.
+    open: bool,
+    /// When the session ends at the latest; a program's key does not.
+    expires_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct AuditJson<'a> {
+    /// Newest first.
+    entries: Vec<&'a Entry>,
+}
+
+#[derive(Serialize)]
+struct OperatorJson<'a> {
+    name: &'a str,
+    role: &'static str,
+}
+
+impl Control {
+    /// Opens what was kept in `folder` and reads `file`. Blocks.
+    pub(super) fn open(
+        operators: Arc<Operators>,
+        folder: Option<PathBuf>,
+        file: Option<PathBuf>,
+        metrics: Metrics,
+    ) -> Result<Self, OpenError> {
+        let (store, kept, audit) = match &folder {
+            Some(folder) => {
+                let (store, kept, audit) = Store::open(folder)?;
+                (Some(store), kept, audit)
+            }
+            None => (None, None, Audit::new([])),
+        };
+        let is_kept = kept.is_some();
+        let mut state =
+            State { revisions: kept.unwrap_or_default(), file: file.map(Followed::new) };
+        file::first(&mut state, is_kept, SystemTime::now())?;
+        metrics.file_broken(state.file.as_ref().is_some_and(|file| file.error.is_some()));
+        Ok(Self {
+            operators,
+            verifying: Semaphore::new(VERIFYING_MAX),
+            places: Semaphore::new(VERIFYING_MAX + WAITING_MAX),
+            state: Mutex::new(state),
+            audit: Mutex::new(Log { audit, store }),
+            folder,
+            wanted: watch::Sender::default(),
+            metrics,
+        })
+    }
+
+    /// Puts into force what was opened.
+    pub(super) async fn start(&self, site: &Site) {
+        let state = self.state.lock().await;
+        self.apply(site, state.revisions.current());
+    }
+
+    /// What operators want, as it changes.
+    pub(super) fn wanted(&self) -> watch::Receiver<Arc<control::Control>> {
+        self.wanted.subscribe()
+    }
+
+    /// How large the body of a request may be that is an admin's change; nothing for others.
+    pub(super) fn body_max(&self, head: &Parts, peer: IpAddr) -> Option<usize> {
+        let is_change = CHANGES.contains(&head.uri.path());
+        let now = SystemTime::now();
+        (is_change && self.operators.may_change(peer, &head.headers, now).is_ok())
+            .then_some(CONTROL_BYTES_MAX)
+    }
+
+    /// Answers what is for operators alone; `None` for any other path. `is_tls`: whether the
+    /// request came over TLS.
+    pub(super) async fn answer(
+        &self,
+        site: &Site,
+        request: &Request,
+        is_tls: bool,
+    ) -> Option<Response> {
+        let now = SystemTime::now();
+        let mut response = match request.path.as_str() {
+            "/api/session" => match request.method {
+                Method::GET | Method::HEAD => self.session(request, now),
+                Method::POST => {
+                    let signed_in = self.sign_in(request, is_tls, now).await;
+                    signed_in.unwrap_or_else(|refused| refused)
+                }
+                Method::DELETE => self.sign_out(request, is_tls, now).await,
+                _ => not_allowed("GET, POST, DELETE"),
+            },
+            "/api/control" => match request.method {
+                Method::GET | Method::HEAD => self.read(site, request, now).await,
+                Method::PUT => self.admit(site, request, now).await,
+                _ => not_allowed("GET, PUT"),
+            },
+            "/api/audit" => match request.method {
+                Method::GET | Method::HEAD => {
+                    let read = self.read_audit(request, now).await;
+                    read.unwrap_or_else(|refused| refused)
+                }
+                _ => not_allowed("GET"),
+            },
+            path if CHANGES.contains(&path) => match request.method {
+                Method::POST => self.admit(site, request, now).await,
+                _ => not_allowed("POST"),
+            },
+            _ => return None,
+        };
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Some(response)
+    }
+
+    async fn read(&self, site: &Site, request: &Request, now: SystemTime) -> Response {
+        let who = match self.operators.may_read(request, now) {
+            Ok(who) => who,
+            Err(denial) => return denial.response(),
+        };
+        let state = self.state.lock().await;
+        let Some(number) = request.query.get("revision") else {
+            return self.view(&state, site, who.is_some(), None);
+        };
+        let missing = |problem: &str| error(StatusCode::NOT_FOUND, problem);
+        match number.parse::<u64>().map(|number| state.revisions.get(number)) {
+            Ok(Ok(revision)) => json(StatusCode::OK, &revision_json(revision, who.is_some())),
+            Ok(Err(not_kept)) => missing(&not_kept.to_string()),
+            Err(_) => error(StatusCode::BAD_REQUEST, "revision must be a number"),
+        }
+    }
+
+    /// Makes a change for whoever may make it.
+    async fn admit(&self, site: &Site, request: &Request, now: SystemTime) -> Response {
+        let allowed = self.operators.may_change(request.peer.ip(), &request.headers, now);
+        let denial = match allowed {
+            Ok(operator) => return self.change(site, request, &operator, now).await,
+            Err(denial) => denial,
+        };
+        self.metrics.changed(false);
+        let who = match denial {
+            Denial::Viewer | Denial::CrossSite => self.operators.identify(request, now),
+            _ => None,
+        };
+        let note = Note {
+            strange: who.is_none(),
+            who: who.map(|operator| operator.name.to_string()).unwrap_or_default(),
+            from: self.operators.address(request.peer.ip(), &request.headers).to_string(),
+            action: "change",
+            detail: vec![request.path.clone(), denial.to_string()],
+            ..Note::default()
+        };
+        self.note(note, now).await;
+        denial.response()
+    }
+
+    async fn read_audit(&self, request: &Request, now: SystemTime) -> Result<Response, Response> {
+        // Where others were and what they mistyped is for operators, open or not.
+        if self.operators.identify(request, now).is_none() {
+            return Err(Denial::Unknown.response());
+        }
+        let number = |name: &str| match request.query.get(name).map(str::parse::<u64>) {
+            Some(Ok(number)) => Ok(Some(number)),
+            None => Ok(None),
+            Some(Err(_)) => {
+                Err(error(StatusCode::BAD_REQUEST, &format!("{name} must be a number")))
+            }
+        };
+        let limit = number("limit")?.unwrap_or(AUDIT_PAGE).clamp(1, AUDIT_PAGE_MAX);
+        let before = number("before")?;
+        let log = self.audit.lock().await;
+        // The limit is small.
+        let entries: Vec<&Entry> = log.audit.read(before, limit as usize).collect();
+        Ok(json(StatusCode::OK, &AuditJson { entries }))
+    }
+
+    /// Writes down what was done or tried.
+    async fn note(&self, note: Note, now: SystemTime) {
+        let mut log = self.audit.lock().await;
+        let Some(entry) = log.audit.note(note, now) else { return };
+        let Some(mut store) = log.store.take() else { return };
+        let written = tokio::task::spawn_blocking(move || {
+            let written = store.write(&entry);
+            (store, written)
+        });
+        match written.await {
+            Ok((store, written)) => {
+                log.store = Some(store);
+                if let Err(error) = written {
+                    self.metrics.unkept();
+                    tracing::error!(%error, "cannot write the audit log");
+                }
+            }
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    /// Keeps the revisions, where there is a place for them.
+    async fn keep(&self, revisions: &Revisions) -> Result<(), String> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let revisions = revisions.clone();
+        let kept = tokio::task::spawn_blocking(move || Store::keep(&folder, &revisions)).await;
+        match kept {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.metrics.unkept();
+                tracing::error!(%error, "cannot keep the control: a restart would lose it");
+                Err(format!("the change is in force, but a restart would lose it: {error}"))
+            }
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    fn session(&self, request: &Request, now: SystemTime) -> Response {
+        let operator = self.operators.identify(request, now);
+        let ends = self.operators.ends(&request.headers, now);
+        self.told(operator.as_ref(), ends)
+    }
+
+    fn told(&self, operator: Option<&Operator>, ends: Option<SystemTime>) -> Response {
+        let session = SessionJson {
+            expires_ms: operator.and(ends).map(unix_ms),
+            operator: operator
+                .map(|operator| OperatorJson { name: &operator.name, role: operator.role.name() }),
+            open: self.operators.is_open(),
+        };
+        json(StatusCode::OK, &session)
+    }
+
+    async fn sign_in(
+        &self,
+        request: &Request,
+        is_tls: bool,
+        now: SystemTime,
+    ) -> Result<Response, Response> {
+        if is_cross_site(&request.headers) {
+            return Err(Denial::CrossSite.response());
+        }
+        let SignIn { name, password } = serde_json::from_slice(&request.body).map_err(|fault| {
+            let fault = format!("the body must be {{\"name\": …, \"password\": …}}: {fault}");
+            error(StatusCode::BAD_REQUEST, &fault)
+        })?;
+        let address = self.operators.address(request.peer.ip(), &request.headers);
+        let begun = self.operators.begin(&name, &password, address, now);
+        let is_right = match begun {
+            Ok(check) => self.verify(check).await?,
+            Err(denial) => {
+                self.signed(&name, address, Some(denial), now).await;
+                return Err(denial.response());
+            }
+        };
+        let token = Token::new(rand::rng().random());
+        let now = SystemTime::now();
+        let operator =
+            is_right.then(|| self.operators.sign_in(&name, address, &token, now)).flatten();
+        let Some(operator) = operator else {
+            self.signed(&name, address, Some(Denial::Wrong), now).await;
+            return Err(Denial::Wrong.response());
+        };
+        self.signed(&name, address, None, now).await;
+        let mut response = self.told(Some(&operator), Some(now + self.operators.lifetime()));
+        let is_secure = is_tls || self.operators.is_proxied_https(request);
+        set_cookie(&mut response, self.operators.cookie(Some(&token), is_secure));
+        Ok(response)
+    }
+
+    /// Writes down a sign-in, or why there was none.
+    async fn signed(&self, name: &str, address: IpAddr, denial: Option<Denial>, now: SystemTime) {
+        self.metrics.signed_in(denial.is_none());
+        match denial {
+            None => tracing::info!(name, %address, "an operator signed in"),
+            Some(denial) => tracing::info!(name, %address, %denial, "refused a sign-in"),
+        }
+        let note = Note {
+            who: name.to_owned(),
+            from: address.to_string(),
+            action: "sign-in",
+            done: denial.is_none(),
+            strange: denial.is_some(),
+            detail: denial.map(|denial| denial.to_string()).into_iter().collect(),
+            ..Note::default()
+        };
+        self.note(note, now).await;
+    }
+
+    /// Verifies a password, which takes a while, where nobody else has to wait for it.
+    async fn verify(&self, check: Check) -> Result<bool, Response> {
+        let busy = |_| {
+            let mut response =
+                error(StatusCode::SERVICE_UNAVAILABLE, "too many sign-ins at once: try again");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            response
+        };
+        let _place = self.places.try_acquire().map_err(busy)?;
+        // Never closed, so there is always a turn.
+        let _turn = self.verifying.acquire().await;
+        match tokio::task::spawn_blocking(move || check.verify()).await {
+            Ok(is_right) => Ok(is_right),
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    async fn sign_out(&self, request: &Request, is_tls: bool, now: SystemTime) -> Response {
+        if is_cross_site(&request.headers) {
+            return Denial::CrossSite.response();
+        }
+        if let Some(name) = self.operators.sign_out(&request.headers, now) {
+            let address = self.operators.address(request.peer.ip(), &request.headers);
+            tracing::info!(%name, %address, "an operator signed out");
+            let (who, from) = (name.to_string(), address.to_string());
+            let note = Note { who, from, action: "sign-out", done: true, ..Note::default() };
+            self.note(note, now).await;
+        }
+        let mut response = empty(StatusCode::NO_CONTENT);
+        let is_secure = is_tls || self.operators.is_proxied_https(request);
+        set_cookie(&mut response, self.operators.cookie(None, is_secure));
+        response
+    }
+}
+
+fn not_allowed(methods: &'static str) -> Response {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, methods);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn unix_ms(at: SystemTime) -> u64 {
+    // Milliseconds since 1970 fit 64 bits for longer than anything else.
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// Paths that change something; the first is read, too.
+const CHANGES: [&str; 4] =
+    ["/api/control", "/api/control/rollback", "/api/control/drain", "/api/control/zone"];
+/// Largest body of a change.
+const CONTROL_BYTES_MAX: usize = 256 * 1024;
+/// Entries of the audit log in one answer, unless another number is asked for.
+const AUDIT_PAGE: u64 = 100;
+const AUDIT_PAGE_MAX: u64 = 1_000;
+/// Passwords that are verified at the same time: 19 MiB and a core for some 20 ms each.
+const VERIFYING_MAX: usize = 2;
+/// Sign-ins that wait for that.
+const WAITING_MAX: usize = 16;

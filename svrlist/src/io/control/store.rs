@@ -1,0 +1,224 @@
+//! What survives a restart: `control.json`, replaced whole, and `audit.jsonl`, a line for each entry.
+//!
+//! Invariant: after a crash `control.json` is the one before or the one after, and every audit line
+//! that was answered for is there.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::control::audit::{Audit, Entry};
+use crate::control::revisions::{LoadError, Revisions};
+
+/// The folder, and the audit log in it.
+#[derive(Debug)]
+pub(super) struct Store {
+    folder: PathBuf,
+    audit: File,
+    audit_bytes: u64,
+    rotate_at: u64,
+}
+
+/// What was kept cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder or a file in it.
+    #[error("cannot use {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The control in it.
+    #[error("cannot read {path}; move it away to start without it")]
+    Control {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
+}
+
+impl Store {
+    /// Opens a folder, which is made if there is none, and reads what is in it.
+    pub(super) fn open(folder: &Path) -> Result<(Self, Option<Revisions>, Audit), StoreError> {
+        Self::open_rotating(folder, AUDIT_BYTES_MAX)
+    }
+
+    fn open_rotating(
+        folder: &Path,
+        rotate_at: u64,
+    ) -> Result<(Self, Option<Revisions>, Audit), StoreError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::File { path, source }
+        };
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+        let path = folder.join(CONTROL);
+        let revisions = match fs::read(&path) {
+            Ok(text) => match Revisions::load(&text) {
+                Ok(revisions) => Some(revisions),
+                Err(source) => return Err(StoreError::Control { path, source }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(StoreError::File { path, source }),
+        };
+        let path = folder.join(AUDIT);
+        let mut entries = Vec::new();
+        let mut torn = false;
+        for path in [rotated(folder, 1), path.clone()] {
+            let text = match fs::read(&path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(StoreError::File { path, source }),
+            };
+            torn = text.last().is_some_and(|byte| *byte != b'\n');
+            let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let read: Vec<Option<Entry>> =
+                lines.map(|line| serde_json::from_slice(line).ok()).collect();
+            let unreadable = read.iter().filter(|entry| entry.is_none()).count();
+            if unreadable > 0 {
+                tracing::warn!(path = %path.display(), unreadable, "lines of the audit log are none");
+            }
+            entries.extend(read.into_iter().flatten());
+        }
+        let opened = OpenOptions::new().append(true).create(true).open(&path);
+        let mut audit = opened.map_err(failed(&path))?;
+        if torn {
+            audit.write_all(b"\n").map_err(failed(&path))?;
+        }
+        let audit_bytes = audit.metadata().map_err(failed(&path))?.len();
+        let store = Self { folder: folder.to_owned(), audit, audit_bytes, rotate_at };
+        Ok((store, revisions, Audit::new(entries)))
+    }
+
+    /// Keeps the revisions.
+    pub(super) fn keep(folder: &Path, revisions: &Revisions) -> io::Result<()> {
+        replace(&folder.join(CONTROL), &revisions.save())
+    }
+
+    /// Writes an entry down; it is on the disk when this returns.
+    pub(super) fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        if self.audit_bytes > 0 && self.audit_bytes + line.len() as u64 > self.rotate_at {
+            self.rotate()?;
+        }
+        self.audit.write_all(&line)?;
+        self.audit_bytes += line.len() as u64;
+        self.audit.sync_data()
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for number in (1..AUDIT_FILES).rev() {
+            let (from, to) = (rotated(&self.folder, number), rotated(&self.folder, number + 1));
+            if from.exists() {
+                fs::rename(from, to)?;
+            }
+        }
+        let path = self.folder.join(AUDIT);
+        fs::rename(&path, rotated(&self.folder, 1))?;
+        self.audit = OpenOptions::new().append(true).create(true).open(&path)?;
+        self.audit_bytes = 0;
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// Puts a file in the place of another, whole or not at all.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn rotated(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("audit.{number}.jsonl"))
+}
+
+const CONTROL: &str = "control.json";
+const AUDIT: &str = "audit.jsonl";
+/// Size at which a new audit file is begun.
+const AUDIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Older audit files that are kept: 40 MiB in all.
+const AUDIT_FILES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::control::Control;
+    use crate::control::audit::Note;
+    use crate::control::revisions::Author;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("linecast-control-{name}-{}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn note(who: &str) -> Note {
+        Note { who: who.to_owned(), action: "change", ..Note::default() }
+    }
+
+    #[test]
+    fn what_was_wanted_and_done_survives_a_restart() {
+        let folder = Folder::new("restart");
+        let (mut store, none, mut audit) = Store::open(&folder.0).unwrap();
+        assert!(none.is_none());
+        let mut revisions = Revisions::default();
+        let control = Control { weights: [("a".to_owned(), 2.0)].into(), ..Control::default() };
+        let author = Author { who: "ann".into(), from: "192.0.2.1".into() };
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        revisions.change(control, author, "why".into(), now);
+        Store::keep(&folder.0, &revisions).unwrap();
+        store.write(&audit.note(note("ann"), now).unwrap()).unwrap();
+        // A crash in the middle of a line.
+        let mut file = OpenOptions::new().append(true).open(folder.0.join(AUDIT)).unwrap();
+        file.write_all(b"{\"id\": 2, \"at").unwrap();
+
+        let (mut store, again, mut audit) = Store::open(&folder.0).unwrap();
+        assert!(again.unwrap().iter().eq(revisions.iter()));
+        store.write(&audit.note(note("bob"), now).unwrap()).unwrap();
+        let (_, _, audit) = Store::open(&folder.0).unwrap();
+        let who: Vec<&str> = audit.read(None, 9).map(|entry| entry.who.as_str()).collect();
+        assert_eq!(who, ["bob", "ann"]);
+
+        fs::write(folder.0.join(CONTROL), "[]").unwrap();
+        let error = Store::open(&folder.0).unwrap_err().to_string();
+        assert!(error.contains("control.json; move it away"), "{error}");
+    }
+
+    #[test]
+    fn the_audit_log_takes_no_more_than_its_share_of_the_disk() {
+        let folder = Folder::new("rotation");
+        let (mut store, _, mut audit) = Store::open_rotating(&folder.0, 1_000).unwrap();
+        for second in 0..200 {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            store.write(&audit.note(note("ann"), now).unwrap()).unwrap();
+        }
+        let files: Vec<_> = fs::read_dir(&folder.0).unwrap().map(|file| file.unwrap()).collect();
+        assert_eq!(files.len(), 1 + AUDIT_FILES as usize);
+        assert!(files.iter().all(|file| file.metadata().unwrap().len() <= 1_000));
+        let (_, _, again) = Store::open(&folder.0).unwrap();
+        assert_eq!(again.read(None, 1).next().unwrap().id, 200);
+    }
+}
