@@ -7,6 +7,7 @@
 pub mod access;
 pub mod centrifuge;
 pub mod config;
+pub mod drains;
 pub mod ends;
 pub mod form;
 pub mod goim;

@@ -37,6 +37,8 @@ struct Inside {
     swept_at: Instant,
     arrivals: Tokens,
     closed: Option<Closed>,
+    /// Operators want clients sent on.
+    drained: bool,
     next: Vec<Next>,
     refusals: BTreeMap<Refusal, u64>,
 }
@@ -53,7 +55,7 @@ struct OfAddress {
 pub(super) enum Closed {
     /// There is too much to do.
     Busy,
-    /// The edge is about to end.
+    /// The edge is about to end, or operators want its clients elsewhere.
     Draining,
 }
 
@@ -142,6 +144,7 @@ impl Door {
             swept_at: now,
             arrivals,
             closed: None,
+            drained: false,
             next: Vec::new(),
             refusals: BTreeMap::new(),
         };
@@ -156,7 +159,7 @@ impl Door {
         if let Err(refusal) = inside.admit(address, &self.limits, now) {
             return inside.refuse(refusal);
         }
-        let refusal = match inside.closed {
+        let refusal = match inside.closed() {
             Some(Closed::Draining) => Refusal::Draining,
             Some(Closed::Busy) => Refusal::Busy,
             None if inside.connections >= self.limits.connections_max => Refusal::Full,
@@ -223,6 +226,11 @@ impl Door {
         }
     }
 
+    /// Operators want clients sent on, or no more.
+    pub(super) fn set_drained(&self, drained: bool) {
+        self.lock().drained = drained;
+    }
+
     /// Where clients may go instead, the best first.
     pub(super) fn set_next(&self, next: Vec<Next>) {
         self.lock().next = next;
@@ -236,7 +244,7 @@ impl Door {
     /// What clients of a protocol are told that must go: why, and where to if that is known.
     pub(super) fn goodbye(&self, protocol: &str) -> Close {
         let inside = self.lock();
-        let (code, mut reason) = match inside.closed {
+        let (code, mut reason) = match inside.closed() {
             Some(Closed::Draining) => (SHUTDOWN, "shutdown".to_owned()),
             Some(Closed::Busy) => (TURNED_AWAY, "busy".to_owned()),
             None => (TURNED_AWAY, "full".to_owned()),
@@ -271,6 +279,10 @@ impl Door {
 }
 
 impl Inside {
+    fn closed(&self) -> Option<Closed> {
+        if self.drained { Some(Closed::Draining) } else { self.closed }
+    }
+
     fn admit(
         &mut self,
         address: Option<IpAddr>,

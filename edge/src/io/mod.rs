@@ -12,6 +12,7 @@ mod input;
 mod ledger;
 mod metrics;
 mod neighbours;
+mod orders;
 mod overload;
 mod proxy;
 mod report;

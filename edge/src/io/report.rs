@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::counters::Counters;
 use super::door::{Door, Next};
 use super::ledger::Ledger;
+use super::orders::Orders;
 use super::uplink::{Gauges, LineView, TrunkView};
 use crate::config::Config;
 use crate::pressure::Pressure;
@@ -27,6 +28,7 @@ use crate::pressure::Pressure;
 /// What a report is made of.
 #[derive(Clone)]
 pub(super) struct Reporter {
+    pub(super) orders: Arc<Orders>,
     pub(super) name: String,
     pub(super) config: Arc<Config>,
     pub(super) door: Arc<Door>,
@@ -34,7 +36,7 @@ pub(super) struct Reporter {
     pub(super) pressure: watch::Receiver<Pressure>,
     pub(super) shards: Vec<Arc<Counters>>,
     pub(super) ledger: Arc<Ledger>,
-    /// The svrlist's number in the ledger.
+    /// Which of the svrlists it reports to.
     pub(super) svrlist: usize,
 }
 
@@ -69,6 +71,7 @@ impl Reporter {
                     Err(error) => error,
                 },
             };
+            self.orders.lose(self.svrlist);
             if !std::mem::replace(&mut away, true) {
                 tracing::warn!(%svrlist, error = &ended as &dyn Error, "cannot report");
             }
@@ -84,12 +87,14 @@ impl Reporter {
         let mut every = tokio::time::interval(REPORT_EVERY);
         let mut meter = Meter::default();
         let mut pressure = self.pressure.clone();
+        let mut rate = self.orders.rate();
         let mut is_draining = shutdown.is_draining();
         loop {
             tokio::select! {
                 _ = every.tick() => {}
                 () = shutdown.draining(), if !is_draining => is_draining = true,
                 Ok(()) = pressure.changed() => {}
+                Ok(()) = rate.changed() => {}
                 heard = down.receive() => match heard {
                     Ok(Some(Down { kind: Some(down::Kind::Elsewhere(told)), .. })) => {
                         self.door.set_next(told.alternatives.into_iter().filter_map(next).collect());
@@ -99,12 +104,17 @@ impl Reporter {
                         self.ledger.handle_taken(self.svrlist, &taken);
                         continue;
                     }
+                    Ok(Some(Down { kind: Some(down::Kind::Drain(drain)), .. })) => {
+                        self.orders.hear(self.svrlist, drain.rate_per_s);
+                        continue;
+                    }
                     Ok(Some(_)) => continue, // newer svrlists may say more
                     Ok(None) => return LineError::Protocol("the svrlist ended its stream"),
                     Err(error) => return error,
                 },
             }
-            let report = self.make(&mut meter, started_ms, is_draining);
+            let report =
+                self.make(&mut meter, started_ms, is_draining || *rate.borrow_and_update() > 0.0);
             if let Err(error) =
                 up.send(&Up { kind: Some(up::Kind::Report(report)), number: 0 }).await
             {

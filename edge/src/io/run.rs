@@ -27,6 +27,7 @@ use super::door::{Closed, Door};
 use super::ledger::Ledger;
 use super::metrics;
 use super::neighbours::{self, Hall};
+use super::orders::Orders;
 use super::overload::Overload;
 use super::report::Reporter;
 use super::shards::{self, Entrance, Listener, Start, Way};
@@ -165,7 +166,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     });
     tasks.spawn_essential("admin", serve_admin.serve(admin, shutdown.clone()));
 
+    let orders = Arc::new(Orders::new(config.svrlists.len(), Arc::clone(&door)));
     let reporter = Reporter {
+        orders: Arc::clone(&orders),
         name: name.name.clone(),
         config: Arc::clone(&config),
         door: Arc::clone(&door),
@@ -213,6 +216,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
             namespaces: told.clone(),
             door: Arc::clone(&door),
             pressure: felt.clone(),
+            drain_rate: orders.rate(),
             to_hub: to_hub.clone(),
             from_hub,
             counters: Arc::clone(counters),

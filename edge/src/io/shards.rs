@@ -67,6 +67,7 @@ pub(super) struct Start {
     pub(super) namespaces: watch::Receiver<Option<Arc<Namespaces>>>,
     pub(super) door: Arc<Door>,
     pub(super) pressure: watch::Receiver<Pressure>,
+    pub(super) drain_rate: watch::Receiver<f64>,
     pub(super) to_hub: mpsc::UnboundedSender<(ShardId, ToHub)>,
     pub(super) from_hub: mpsc::Receiver<ToShard>,
     pub(super) counters: Arc<Counters>,
@@ -120,6 +121,7 @@ async fn run(start: Start) {
     let Start { id, config, listeners, balance, handed, mut namespaces, door, .. } = start;
     let (to_hub, mut from_hub, counters) = (start.to_hub, start.from_hub, start.counters);
     let (shutdown, mut pressure, drain_time) = (start.shutdown, start.pressure, config.drain_time);
+    let mut drain_rate = start.drain_rate;
     let mut is_draining = false;
     let first = namespaces.borrow_and_update().clone().unwrap_or_default();
     let world = World::new(id, config, first, door, to_hub, counters);
@@ -164,6 +166,10 @@ async fn run(start: Start) {
             Ok(()) = pressure.changed() => {
                 let felt = *pressure.borrow_and_update();
                 world.borrow_mut().set_pressure(felt);
+            }
+            Ok(()) = drain_rate.changed() => {
+                let rate = *drain_rate.borrow_and_update();
+                world.borrow_mut().set_drain_rate(rate);
             }
             () = shutdown.draining(), if !is_draining => {
                 is_draining = true;

@@ -30,6 +30,7 @@ use super::shards::{Entrance, Way};
 use super::socket::Socket;
 use super::uplink::ToShard;
 use crate::config::Config;
+use crate::drains::Turnstile;
 use crate::ends::Table;
 use crate::form::Transport;
 use crate::hub::ShardId;
@@ -63,6 +64,9 @@ pub(super) struct World {
     ends: Table,
     /// When everybody shall have gone.
     drained_at: Option<Instant>,
+    /// Clients a second that operators want sent on, of all shards.
+    drain_rate: f64,
+    turnstile: Turnstile,
     /// Wakes whoever makes slices of sweeps.
     sweeper: Option<Waker>,
     pub(super) scratch: BytesMut,
@@ -95,6 +99,8 @@ impl World {
             released: Vec::new(),
             ends: Table::default(),
             drained_at: None,
+            drain_rate: 0.0,
+            turnstile: Turnstile::default(),
             sweeper: None,
             scratch: BytesMut::new(),
             output: Output::default(),
@@ -279,6 +285,11 @@ impl World {
         self.drained_at = Some(Instant::now() + time);
     }
 
+    /// Sends on so many clients a second, of all shards; 0 lets them stay.
+    pub(super) fn set_drain_rate(&mut self, rate: f64) {
+        self.drain_rate = rate;
+    }
+
     /// Ends every connection in order, because this edge ends.
     pub(super) fn close_all(&mut self) {
         self.door.close(Some(Closed::Draining));
@@ -291,14 +302,21 @@ impl World {
 
     /// Ends so many connections of those that are due by now to have ended all when the time is up.
     fn drain_some(&mut self, now: Instant) {
-        let Some(drained_at) = self.drained_at else { return };
         let here = self.shard.connections();
+        let Some(drained_at) = self.drained_at else {
+            let all = self.door.counts().0 as usize;
+            let count = self.turnstile.pass(self.drain_rate, here, all, now);
+            return self.move_away(count);
+        };
         let ticks = drained_at.saturating_duration_since(now).as_secs_f64() / TICK.as_secs_f64();
         self.move_away((here as f64 / ticks.max(1.0)).ceil() as usize);
     }
 
     /// Ends at most `count` connections, and says where to go.
     fn move_away(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
         // Who has not come in yet is told at the door.
         let here = self.connections.iter().flatten().filter(|connection| {
             !connection.is_ending() && !connection.guest.is_away && connection.protocol.is_some()

@@ -1,6 +1,7 @@
 //! The HTTP APIs at work: who may call, what is done, how it is answered.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -374,7 +375,7 @@ pub(super) async fn serve(
     let api = Arc::new(api);
     let refuse = {
         let api = Arc::clone(&api);
-        move |head: &Parts, query: &Query| {
+        move |head: &Parts, query: &Query, _: SocketAddr| {
             api.refuse(&head.method, head.uri.path(), query, &head.headers)
         }
     };

@@ -27,7 +27,7 @@ use geo_data::io::Watch;
 use quinn::Endpoint;
 use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
-use shared::io::http::{Request, Server};
+use shared::io::http::{Parts, Query, Request, Server};
 use shared::io::line::{self, LineError};
 use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, Termination};
@@ -327,6 +327,10 @@ impl Svrlist {
 
 async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown: Shutdown) {
     let is_tls = server.tls.is_some();
+    let admit = {
+        let desk = Arc::clone(&desk);
+        move |head: &Parts, _: &Query, peer: SocketAddr| desk.control.admission(head, peer.ip())
+    };
     let answer = move |request: Request| {
         let desk = Arc::clone(&desk);
         async move {
@@ -345,7 +349,7 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
             }
         }
     };
-    server.serve(listener, shutdown, answer).await;
+    server.serve_admitted(listener, shutdown, admit, answer).await;
 }
 
 /// The time.

@@ -13,7 +13,7 @@ use shared::io::line::{self, Answered, CLOSE_DONE, LineError};
 use shared::io::shutdown::Shutdown;
 use shared::io::tls::Nodes;
 use shared::wire::control::{
-    Down, Elsewhere, Ends, EndsTaken, Pong, Report, Up, Welcome, down, up,
+    Down, Drain, Elsewhere, Ends, EndsTaken, Pong, Report, Up, Welcome, down, up,
 };
 use tokio::task::JoinSet;
 
@@ -94,9 +94,18 @@ impl Intake {
         let mut distrusted = pin!(line::distrusted(&connection, &self.nodes));
         let (mut refused, mut refused_ends) = (false, false);
         let mut told = Elsewhere::default();
+        let mut wanted = self.desk.control.wanted();
+        let mut drain = None;
+        let mut reported: Option<Edge> = None;
         loop {
             let message = tokio::select! {
                 message = answered.up.receive() => message?,
+                Ok(()) = wanted.changed() => {
+                    let Some(edge) = &reported else { continue };
+                    let rate = wanted.borrow_and_update().drain_rate(edge);
+                    tell_drain(&mut answered, &mut drain, rate).await?;
+                    continue;
+                }
                 error = &mut distrusted => return Err(error),
             };
             let Some(Up { kind, .. }) = message else { return Ok(()) };
@@ -121,6 +130,10 @@ impl Intake {
                         let kind = Some(down::Kind::Elsewhere(elsewhere));
                         answered.down.send(&Down { kind, number: 0 }).await?;
                     }
+                    // After the places to go to.
+                    let rate = wanted.borrow_and_update().drain_rate(&edge);
+                    tell_drain(&mut answered, &mut drain, rate).await?;
+                    reported = Some(edge);
                 }
                 Some(up::Kind::Ping(ping)) => {
                     let pong = Pong { sent_us: ping.sent_us };
@@ -172,6 +185,19 @@ impl Intake {
             }
         }
     }
+}
+
+/// Tells an edge how many clients a second it is to send on, if it has not been told on this line.
+async fn tell_drain(
+    answered: &mut Answered,
+    told: &mut Option<f64>,
+    rate_per_s: f64,
+) -> Result<(), LineError> {
+    if told.replace(rate_per_s) == Some(rate_per_s) {
+        return Ok(());
+    }
+    let kind = Some(down::Kind::Drain(Drain { rate_per_s }));
+    answered.down.send(&Down { kind, number: 0 }).await
 }
 
 /// Lines at the same time: several for each of some hundred edges.

@@ -23,16 +23,16 @@ mod contract;
 mod strangers;
 
 /// Longer than any test should take: reaching it is the failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A folder with a private CA, which goes away with the test.
-struct Pki {
-    folder: PathBuf,
+pub(super) struct Pki {
+    pub(super) folder: PathBuf,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("linecast-svrlist-{}-{count}", std::process::id());
@@ -47,7 +47,7 @@ impl Pki {
         this
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder.join(name);
         std::fs::write(&path, content).unwrap();
         path
@@ -68,7 +68,7 @@ impl Pki {
     }
 
     /// A svrlist on free ports with the demo's places.
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut config = crate::config::tests::config("dashboard.open = true").unwrap();
         config.node = self.node("svrlist.one.linecast");
@@ -85,13 +85,13 @@ impl Drop for Pki {
 }
 
 /// An edge's line, and the endpoint that must live as long.
-struct EdgeLine {
-    call: line::Call,
+pub(super) struct EdgeLine {
+    pub(super) call: line::Call,
     _endpoint: Endpoint,
 }
 
 impl EdgeLine {
-    async fn open(pki: &Pki, name: &str, svrlist: SocketAddr) -> Self {
+    pub(super) async fn open(pki: &Pki, name: &str, svrlist: SocketAddr) -> Self {
         let nodes = Nodes::load(&pki.node(&format!("edge.{name}.linecast"))).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let endpoint =
@@ -101,7 +101,7 @@ impl EdgeLine {
         Self { call, _endpoint: endpoint }
     }
 
-    async fn report(&mut self, report: Report) {
+    pub(super) async fn report(&mut self, report: Report) {
         self.call.up.send(&Up { kind: Some(up::Kind::Report(report)), number: 0 }).await.unwrap();
     }
 }
@@ -136,7 +136,11 @@ async fn until_text(address: SocketAddr, target: &str, holds: impl Fn(&str) -> b
 }
 
 /// Asks for JSON until `holds`.
-async fn until(address: SocketAddr, target: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn until(
+    address: SocketAddr,
+    target: &str,
+    holds: impl Fn(&Value) -> bool,
+) -> Value {
     let json = |text: &str| serde_json::from_str(text).unwrap();
     json(&until_text(address, target, |text| holds(&json(text))).await)
 }

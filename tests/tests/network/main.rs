@@ -5,6 +5,7 @@
 //! - [`life`]: one message, step by step, as ARCHITECTURE.md tells it
 //! - [`streams`]: one stream reaches every kind of client completely, in order, once
 //! - [`crashes`]: processes are killed while messages flow
+//! - [`control`]: operators send clients on, and let them come back
 //! - [`door`]: who is let in, who is sent on, and who is sent away
 //! - [`line`]: lines break and heal under a stream
 //! - [`namespaces`]: three carriers with addresses of their own, two of which fail
@@ -22,6 +23,7 @@
 
 mod applications;
 mod centrifuge_rules;
+mod control;
 mod crashes;
 mod door;
 mod goim_rules;

@@ -371,7 +371,8 @@ impl Uplink {
             | down::Kind::Presence(_)
             | down::Kind::Quality(_)
             | down::Kind::Elsewhere(_)
-            | down::Kind::EndsTaken(_) => {}
+            | down::Kind::EndsTaken(_)
+            | down::Kind::Drain(_) => {}
         }
     }
 

@@ -24,7 +24,7 @@ pub use hyper::http::request::Parts;
 pub use limits::Limits;
 pub use query::{Query, QueryError, percent_decode};
 pub use response::{Body, Response, bytes, empty, error, json, stream, text};
-pub use server::{Metrics, Server};
+pub use server::{Admission, Metrics, Server};
 
 /// A request with its whole body.
 #[derive(Clone, Debug)]

@@ -32,6 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use super::guard::{Guarded, Phase, ServedBody};
 use super::{Limits, Query, Request, Response, response};
 use crate::address;
+use crate::config::ByteSize;
 use crate::io::shutdown::Shutdown;
 
 /// How long accepting rests after a failure such as running out of file descriptors: the pending
@@ -83,6 +84,23 @@ impl Metrics {
     }
 }
 
+/// What becomes of a request when its head is there.
+#[derive(Debug)]
+pub enum Admission {
+    /// It is taken, with a body within the listener's bound.
+    Usual,
+    /// It is taken, with a body within another bound.
+    Body(ByteSize),
+    /// It is answered at once, in the handler's place.
+    Refused(Response),
+}
+
+impl From<Option<Response>> for Admission {
+    fn from(refused: Option<Response>) -> Self {
+        refused.map_or(Self::Usual, Self::Refused)
+    }
+}
+
 /// An HTTP/1.1 server, to be given a listener and a handler.
 #[derive(Clone, Debug, Default)]
 pub struct Server {
@@ -102,25 +120,27 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
-        self.serve_admitted(listener, shutdown, |_: &Parts, _: &Query| None, handler).await;
+        let usual = |_: &Parts, _: &Query, _: SocketAddr| Admission::Usual;
+        self.serve_admitted(listener, shutdown, usual, handler).await;
     }
 
-    /// The same where `refuse` looks at each head first and may answer in the handler's place,
-    /// before a byte of the body is taken.
-    pub async fn serve_admitted<R, H, F>(
+    /// The same where `admit` looks at each head and its peer first, before a byte of the body is
+    /// taken.
+    pub async fn serve_admitted<R, A, H, F>(
         self,
         listener: TcpListener,
         shutdown: Shutdown,
-        refuse: R,
+        admit: R,
         handler: H,
     ) where
-        R: Fn(&Parts, &Query) -> Option<Response> + Send + Sync + 'static,
+        R: Fn(&Parts, &Query, SocketAddr) -> A + Send + Sync + 'static,
+        A: Into<Admission> + 'static,
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
         let drain_deadline = self.limits.drain_deadline;
         let acceptor = self.tls.clone().map(TlsAcceptor::from);
-        let service = Arc::new((refuse, handler));
+        let service = Arc::new((admit, handler));
         let bodies = Arc::<AtomicUsize>::default();
         let mut open = Connections::new(self.limits.clone(), self.metrics.clone());
         loop {
@@ -252,16 +272,17 @@ struct Connection<R, H> {
     limits: Limits,
     metrics: Metrics,
     shutdown: Shutdown,
-    /// Who refuses requests, and who answers them.
+    /// Who admits requests, and who answers them.
     service: Arc<(R, H)>,
     /// Bytes of the bodies of all connections.
     bodies: Arc<AtomicUsize>,
     peer: SocketAddr,
 }
 
-impl<R, H, F> Connection<R, H>
+impl<R, A, H, F> Connection<R, H>
 where
-    R: Fn(&Parts, &Query) -> Option<Response> + Send + Sync + 'static,
+    R: Fn(&Parts, &Query, SocketAddr) -> A + Send + Sync + 'static,
+    A: Into<Admission> + 'static,
     H: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -337,13 +358,17 @@ where
             Ok(query) => query,
             Err(error) => return response::error(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        let (refuse, handler) = &*self.service;
-        if let Some(refused) = refuse(&head, &query) {
-            return if body.is_end_stream() { refused } else { closing(refused) };
-        }
+        let (admit, handler) = &*self.service;
+        let body_bytes_max = match admit(&head, &query, self.peer).into() {
+            Admission::Usual => self.limits.body_bytes_max,
+            Admission::Body(bytes_max) => bytes_max,
+            Admission::Refused(refused) => {
+                return if body.is_end_stream() { refused } else { closing(refused) };
+            }
+        };
         // Lasts as long as the handler has the body.
         let mut share = Share { of: Arc::clone(&self.bodies), bytes: 0 };
-        match self.collect(body, &mut share).await {
+        match self.collect(body, body_bytes_max, &mut share).await {
             Ok(body) => {
                 handler(Request {
                     method: head.method,
@@ -363,11 +388,12 @@ where
     async fn collect(
         &self,
         body: Incoming,
+        bytes_max: ByteSize,
         share: &mut Share,
     ) -> Result<Bytes, (StatusCode, &'static str)> {
         const TOO_LARGE: (StatusCode, &str) =
             (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this listener allows");
-        let bytes_max = self.limits.body_bytes_max.bytes();
+        let bytes_max = bytes_max.bytes();
         // What the head declares is refused before a byte of it is taken.
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(TOO_LARGE);

@@ -188,7 +188,7 @@ async fn a_chunked_body_is_refused_where_it_passes_the_bound() {
 async fn a_head_that_is_refused_costs_no_body() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let refuse = |head: &Parts, _: &Query| {
+    let refuse = |head: &Parts, _: &Query, _: SocketAddr| {
         (head.uri.path() == "/no").then(|| empty(StatusCode::UNAUTHORIZED))
     };
     let shutdown = Shutdown::new();
@@ -203,6 +203,34 @@ async fn a_head_that_is_refused_costs_no_body() {
     stream.write_all(post).await.unwrap();
     let closed = rest_of(&mut stream).await;
     assert!(closed.starts_with("HTTP/1.1 401 ") && closed.contains("close"), "{closed}");
+    shutdown.trigger();
+}
+
+#[tokio::test]
+async fn a_head_may_be_allowed_a_body_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let admit = |head: &Parts, _: &Query, peer: SocketAddr| match head.uri.path() {
+        "/large" if peer.ip().is_loopback() => Admission::Body(ByteSize(6)),
+        _ => Admission::Usual,
+    };
+    let limits = Limits { body_bytes_max: ByteSize(3), ..Limits::default() };
+    let server = Server { limits, ..Server::default() };
+    let shutdown = Shutdown::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(server.serve_admitted(listener, shutdown.clone(), admit, echo));
+    for (path, length, status) in
+        [("/a", 3, 200), ("/a", 4, 413), ("/large", 6, 200), ("/large", 7, 413)]
+    {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&b"1234567"[..length]).await.unwrap();
+        let answer = rest_of(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {length}: {answer}");
+    }
     shutdown.trigger();
 }
 

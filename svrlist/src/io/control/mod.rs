@@ -16,14 +16,15 @@ use hyper::Method;
 use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use shared::io::http::{Parts, Request, Response, StatusCode, empty, error, json};
+use shared::config::ByteSize;
+use shared::io::http::{Admission, Parts, Request, Response, StatusCode, empty, error, json};
 use tokio::sync::{Mutex, Semaphore, watch};
 
-pub use self::file::FileError;
+use self::file::FileError;
 use self::file::Followed;
 pub(super) use self::file::watch as follow;
 use self::store::Store;
-pub use self::store::StoreError;
+use self::store::StoreError;
 use crate::control::audit::{Audit, Entry, Note};
 use crate::control::revisions::{Revisions, revision_json};
 use crate::control::{self, Part};
@@ -149,12 +150,15 @@ impl Control {
         self.wanted.subscribe()
     }
 
-    /// How large the body of a request may be that is an admin's change; nothing for others.
-    pub(super) fn body_max(&self, head: &Parts, peer: IpAddr) -> Option<usize> {
-        let is_change = CHANGES.contains(&head.uri.path());
+    /// An admin's change may be larger than what strangers send.
+    pub(super) fn admission(&self, head: &Parts, peer: IpAddr) -> Admission {
+        let is_change = CHANGES.contains(&head.uri.path()) && head.method != Method::GET;
         let now = SystemTime::now();
-        (is_change && self.operators.may_change(peer, &head.headers, now).is_ok())
-            .then_some(CONTROL_BYTES_MAX)
+        if is_change && self.operators.may_change(peer, &head.headers, now).is_ok() {
+            Admission::Body(CONTROL_BYTES_MAX)
+        } else {
+            Admission::Usual
+        }
     }
 
     /// Answers what is for operators alone; `None` for any other path. `is_tls`: whether the
@@ -247,12 +251,12 @@ impl Control {
         let number = |name: &str| match request.query.get(name).map(str::parse::<u64>) {
             Some(Ok(number)) => Ok(Some(number)),
             None => Ok(None),
-            Some(Err(_)) => {
-                Err(error(StatusCode::BAD_REQUEST, &format!("{name} must be a number")))
-            }
+            Some(Err(_)) => Err(format!("{name} must be a number")),
         };
-        let limit = number("limit")?.unwrap_or(AUDIT_PAGE).clamp(1, AUDIT_PAGE_MAX);
-        let before = number("before")?;
+        let (limit, before) = number("limit")
+            .and_then(|limit| Ok((limit, number("before")?)))
+            .map_err(|problem| error(StatusCode::BAD_REQUEST, &problem))?;
+        let limit = limit.unwrap_or(AUDIT_PAGE).clamp(1, AUDIT_PAGE_MAX);
         let log = self.audit.lock().await;
         // The limit is small.
         let entries: Vec<&Entry> = log.audit.read(before, limit as usize).collect();
@@ -418,7 +422,7 @@ fn unix_ms(at: SystemTime) -> u64 {
 const CHANGES: [&str; 4] =
     ["/api/control", "/api/control/rollback", "/api/control/drain", "/api/control/zone"];
 /// Largest body of a change.
-const CONTROL_BYTES_MAX: usize = 256 * 1024;
+const CONTROL_BYTES_MAX: ByteSize = ByteSize(256 * 1024);
 /// Entries of the audit log in one answer, unless another number is asked for.
 const AUDIT_PAGE: u64 = 100;
 const AUDIT_PAGE_MAX: u64 = 1_000;
@@ -426,3 +430,6 @@ const AUDIT_PAGE_MAX: u64 = 1_000;
 const VERIFYING_MAX: usize = 2;
 /// Sign-ins that wait for that.
 const WAITING_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests;
