@@ -218,8 +218,15 @@ impl Learning {
     }
 
     /// An edge told how sessions of a cell ended since it last told. Edges speak for themselves
-    /// by their certificates, so this passes no gate.
+    /// by their certificates, so this passes no gate, and one that will be listed by the next tick is
+    /// heard already.
     pub fn handle_ends(&mut self, edge: &str, cell: Cell, ends: &Ends) {
+        if self.state.edges.get(edge).is_none() {
+            let state = Arc::make_mut(&mut self.state);
+            if let Some(slot) = state.edges.insert(&Arc::from(edge)) {
+                state.listed.insert(slot, state.clock);
+            }
+        }
         // Counts in doubles: exact far beyond what an edge sees in its life.
         let (ends, abnormal) = (ends.counted() as f64, ends.abnormal() as f64);
         self.handle_tally(edge, cell, &Tally { ends, abnormal, ..Tally::default() });

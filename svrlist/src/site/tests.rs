@@ -327,3 +327,26 @@ fn reports_are_refused_with_a_reason() {
     let silent = World::new("");
     assert_eq!(silent.report(BEIJING, &good).0, StatusCode::NOT_FOUND);
 }
+
+#[test]
+fn ends_of_an_edge_count_from_its_first_report_on() {
+    let mut world = World::new("");
+    let edge = Edge { begun: 400, ended: 400, ..fixture::edge("gz-mobile", "440100", "mobile") };
+    let cell = world.site.places().lookup("127.0.3.1".parse().unwrap()).cell();
+    let reports = |world: &World| {
+        world.site.planned().conditions.view.row(cell).estimate(&edge, None).reports
+    };
+    for number in [1, 2] {
+        let prefix = vec![127, 0, 3].into();
+        let ends = control::PrefixEnds { prefix, normal: 200, ..Default::default() };
+        let ends = control::Ends { session: 1, number, prefixes: vec![ends] };
+        assert_eq!(reports(&world), 0.0);
+        world.site.handle_ends(&edge, &ends).unwrap();
+        world.now.monotonic += learning::TICK;
+        world.site.learn(world.now);
+    }
+    // The first batch told what is usual, the second by how much this differs.
+    assert!(reports(&world) > 5.0, "{}", reports(&world));
+    let more = control::Ends { session: 1, number: 3, prefixes: vec![] };
+    assert_eq!(world.site.handle_ends(&edge, &more), Ok(()));
+}
