@@ -242,6 +242,15 @@ fn names_are_read_as_they_are_written() {
 
 proptest::proptest! {
     #[test]
+    fn a_name_that_is_read_is_written_the_same(
+        name in "(line|edge|site|pair|[a-z]{0,4})[.]([a-z0-9./-]{0,20}|110000/telecom[.]a)[.]\\PC{0,12}|\\PC{0,40}",
+    ) {
+        if let Some(series) = Series::parse(&name) {
+            proptest::prop_assert_eq!(series.to_string(), name);
+        }
+    }
+
+    #[test]
     fn whatever_the_clock_does_memory_is_bounded(
         times in proptest::collection::vec((0_u64..4_000_000_000_000, 0_u8..4), 1..200),
     ) {
