@@ -1,5 +1,7 @@
 //! What edges tell of sessions' ends bends the lists of svrlist, and what it knew survives it.
 
+#![allow(clippy::disallowed_methods, reason = "tests measure")]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
