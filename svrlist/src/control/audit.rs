@@ -22,7 +22,7 @@ pub struct Entry {
     pub who: String,
     /// From where: an address, or a path.
     pub from: String,
-    /// What: `sign-in`, `sign-out`, `change`.
+    /// What: `sign-in`, `sign-out`, `change`, `acknowledge`.
     pub action: String,
     /// What came of it: `ok`, `refused`.
     pub outcome: String,

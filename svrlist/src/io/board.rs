@@ -14,6 +14,7 @@ use super::webhook::Webhook;
 use super::{Desk, now, now_ms};
 use crate::alerts::{Acknowledged, Alerts};
 use crate::config;
+use crate::control::audit::Note;
 use crate::dashboard::facts::Roster;
 use crate::dashboard::{Dashboard, Refusal, View, private};
 use crate::metrics::Metrics;
@@ -70,8 +71,8 @@ impl Board {
         self.operators.may_read(request, now().calendar).is_ok()
     }
 
-    /// Notes that an operator has seen an alert, or takes that back.
-    pub(super) fn acknowledge(&self, request: &Request, id: &str) -> Response {
+    /// Notes that an operator has seen an alert, or takes that back; with what is to be written down of it.
+    pub(super) fn acknowledge(&self, request: &Request, id: &str) -> (Response, Option<Note>) {
         let seen = match request.method {
             Method::POST => true,
             Method::DELETE => false,
@@ -79,27 +80,32 @@ impl Board {
                 let said = "an alert is acknowledged by POST, which DELETE takes back";
                 let mut response = error(StatusCode::METHOD_NOT_ALLOWED, said);
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, DELETE"));
-                return private(response);
+                return (private(response), None);
             }
         };
         let now = now();
         let (peer, headers) = (request.peer.ip(), &request.headers);
         let operator = match self.operators.may_change(peer, headers, now.calendar) {
             Ok(operator) => operator,
-            Err(denial) => return private(denial.response()),
+            Err(denial) => return (private(denial.response()), None),
         };
         let by = Arc::clone(&operator.name);
         let at_ms = now.since_1970_ms();
         let acknowledged = seen.then_some(Acknowledged { by, at_ms });
         let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
-        match alerts.acknowledge(id, acknowledged) {
-            Some(title) => {
-                let operator = &*operator.name;
-                tracing::info!(operator, alert = id, title, seen, "an alert was acknowledged");
-                private(empty(StatusCode::NO_CONTENT))
-            }
-            None => private(error(StatusCode::NOT_FOUND, "no such alert is open")),
-        }
+        let Some(title) = alerts.acknowledge(id, acknowledged) else {
+            return (private(error(StatusCode::NOT_FOUND, "no such alert is open")), None);
+        };
+        let detail = format!("alert {id}{}: {title}", if seen { "" } else { ", taken back" });
+        let note = Note {
+            who: operator.name.to_string(),
+            from: self.operators.address(peer, headers).to_string(),
+            action: "acknowledge",
+            done: true,
+            detail: vec![detail],
+            ..Note::default()
+        };
+        (private(empty(StatusCode::NO_CONTENT)), Some(note))
     }
 
     fn gather(&self, desk: &Desk) {

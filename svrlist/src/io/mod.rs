@@ -341,7 +341,11 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
                 return answer;
             }
             if let Some(alert) = acknowledges(&request.path) {
-                return desk.board.acknowledge(&request, alert);
+                let (answer, note) = desk.board.acknowledge(&request, alert);
+                if let Some(note) = note {
+                    desk.control.note(note, now().calendar).await;
+                }
+                return answer;
             }
             match View::read(&request) {
                 Some(view) => desk.board.answer(&request, view),

@@ -264,7 +264,7 @@ impl Control {
     }
 
     /// Writes down what was done or tried.
-    async fn note(&self, note: Note, now: SystemTime) {
+    pub(super) async fn note(&self, note: Note, now: SystemTime) {
         let mut log = self.audit.lock().await;
         let Some(entry) = log.audit.note(note, now) else { return };
         let Some(mut store) = log.store.take() else { return };

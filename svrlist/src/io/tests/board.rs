@@ -145,6 +145,12 @@ async fn histories_survive_a_restart() {
 
 /// Asks with a key. Answers the status.
 async fn ask_as(address: SocketAddr, key: &str, method: &str, target: &str) -> u16 {
+    let response = said_to(address, key, method, target).await;
+    response.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// The whole response to somebody with a key.
+async fn said_to(address: SocketAddr, key: &str, method: &str, target: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
         "{method} {target} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {key}\r\n\
@@ -153,7 +159,7 @@ async fn ask_as(address: SocketAddr, key: &str, method: &str, target: &str) -> u
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).await.unwrap();
-    response.split(' ').nth(1).unwrap().parse().unwrap()
+    response
 }
 
 #[tokio::test]
@@ -186,6 +192,8 @@ async fn an_alert_is_shown_acknowledged_and_over() {
     assert_eq!(ask_as(http, "key-of-ops-0123", "POST", &ack).await, 204);
     let seen = |answer: &Value| answer["alerts"][0]["acknowledged"]["by"] == "ops";
     until(http, "/api/alerts", seen).await;
+    let audit = said_to(http, "key-of-ops-0123", "GET", "/api/audit").await;
+    assert!(audit.contains("\"acknowledge\"") && audit.contains("place databases"), "{audit}");
     assert_eq!(ask_as(http, "key-of-ops-0123", "DELETE", &ack).await, 204);
     until(http, "/api/alerts", |answer| answer["alerts"][0]["acknowledged"].is_null()).await;
     std::fs::write(&path, places_of(geo_data::Carrier::Mobile)).unwrap();
