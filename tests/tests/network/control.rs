@@ -42,7 +42,7 @@ fn a_drained_edge_sends_its_clients_on_at_a_rate_and_comes_back() {
                 }
                 anyhow::Ok(())
             },
-            drain(network, json!({"edge": "edge-1", "rate": RATE})),
+            drain(network, json!({"edge": "bj-telecom", "rate": RATE})),
         );
         published?;
         let told = drained?;
@@ -60,10 +60,10 @@ fn a_drained_edge_sends_its_clients_on_at_a_rate_and_comes_back() {
 
         let refused = centrifuge::Client::open(leaving).await?.closed().await?;
         ensure!(refused.code == 3001, "{refused:?}");
-        ensure!(first(network).await? == "edge-2", "it is not given to new clients");
+        ensure!(first(network).await? == "sh-unicom", "it is not given to new clients");
         ensure!(network.edges[0].alive().is_ok(), "its process goes on");
 
-        drain(network, json!({"edge": "edge-1", "drained": false})).await?;
+        drain(network, json!({"edge": "bj-telecom", "drained": false})).await?;
         until(
             "the edge takes clients again",
             async || Ok(centrifuge::Client::connect(leaving, json!({})).await.is_ok()),
@@ -71,7 +71,7 @@ fn a_drained_edge_sends_its_clients_on_at_a_rate_and_comes_back() {
         )
         .await?;
         // It stands where 127.0.0.1 is at home.
-        until("it is in answers again", async || first(network).await, |edge| edge == "edge-1")
+        until("it is in answers again", async || first(network).await, |edge| edge == "bj-telecom")
             .await?;
         Ok(())
     });
