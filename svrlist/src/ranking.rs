@@ -218,6 +218,11 @@ impl Ranking {
         told.map(|entry| (&entry.edge, entry.share))
     }
 
+    /// What the score of each edge is made of, in the order in which they stand.
+    pub fn terms(&self) -> impl Iterator<Item = (&Arc<Edge>, Terms)> {
+        self.entries.iter().map(|entry| (&entry.edge, entry.terms))
+    }
+
     /// The edges that somebody should try, of which little is known: no worse than the best by more
     /// than [`EXPLORE_PP`] if all goes well, and without an incident.
     pub fn unknown(&self) -> impl Iterator<Item = &Arc<Edge>> {

@@ -52,4 +52,4 @@ export function reaches(places) {
   });
 }
 
-const REACH = { least: 1.3, most: 5.6, neighbour: 4, share: 0.9 };
+const REACH = { least: 1.3, most: 5.6, neighbour: 4, share: 1 };

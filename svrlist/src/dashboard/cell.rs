@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::edge::EstimateJson;
 use super::facts::{Facts, Seen, State, name, vantage};
 use crate::learning::Estimate;
-use crate::ranking::Ranking;
+use crate::ranking::{Ranking, Terms};
 
 /// A cell's page.
 #[derive(Clone, Debug, Serialize)]
@@ -34,8 +34,29 @@ struct EdgeRow<'a> {
     /// Of the cell's new clients, those who are told this edge first.
     share: f64,
     distance_km: Option<f64>,
+    /// In percentage points, the smaller the better; nothing for an edge that is told to nobody.
+    score: Option<f64>,
+    terms: Option<TermsJson>,
     #[serde(flatten)]
     estimate: EstimateJson,
+}
+
+/// What a score is made of, in percentage points.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct TermsJson {
+    mean: f64,
+    residual: f64,
+    load: f64,
+    price: f64,
+    line: f64,
+    doubt: f64,
+}
+
+impl From<&Terms> for TermsJson {
+    fn from(terms: &Terms) -> Self {
+        let Terms { mean, residual, load, price, line, doubt } = *terms;
+        Self { mean, residual, load, price, line, doubt }
+    }
 }
 
 impl<'a> CellPage<'a> {
@@ -46,6 +67,8 @@ impl<'a> CellPage<'a> {
         let ranking = Ranking::of(vantage(cell), cell, facts.listed(), facts.conditions());
         let shares: HashMap<&str, f64> =
             ranking.shares().map(|(edge, share)| (&*edge.name, share)).collect();
+        let terms: HashMap<&str, Terms> =
+            ranking.terms().map(|(edge, terms)| (&*edge.name, terms)).collect();
         let priced = |seen: &'a Seen| {
             let share = shares.get(&*seen.edge.name).copied().unwrap_or(0.0);
             (seen, share, row.estimate(&seen.edge, at))
@@ -65,6 +88,8 @@ impl<'a> CellPage<'a> {
             load: seen.edge.load,
             share: *share,
             distance_km: at.zip(seen.edge.position).map(|(at, edge)| at.distance_km(edge)),
+            score: terms.get(&*seen.edge.name).map(Terms::score),
+            terms: terms.get(&*seen.edge.name).map(TermsJson::from),
             estimate: estimate.into(),
         };
         Self {

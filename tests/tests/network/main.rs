@@ -6,6 +6,7 @@
 //! - [`streams`]: one stream reaches every kind of client completely, in order, once
 //! - [`crashes`]: processes are killed while messages flow
 //! - [`control`]: operators send clients on, and let them come back
+//! - [`dashboard`]: what operators see in a real browser
 //! - [`door`]: who is let in, who is sent on, and who is sent away
 //! - [`line`]: lines break and heal under a stream
 //! - [`namespaces`]: three carriers with addresses of their own, two of which fail
@@ -25,6 +26,7 @@ mod applications;
 mod centrifuge_rules;
 mod control;
 mod crashes;
+mod dashboard;
 mod door;
 mod goim_rules;
 mod goim_users;

@@ -80,7 +80,7 @@ function zones(answer, context) {
       el('span', {}, share === null ? 'shares what the others leave' : `${share} % of users`, `, ${count(connections)} clients now`, versions.length > 0 && `, version ${versions.join(', ')}`),
       context.session.isAdmin && el('span', { class: 'choice', role: 'group', 'aria-label': `Share of ${zone || 'the unnamed zone'}` }, [...SHARE_STEPS, null].map(step)));
   };
-  return panel({ title: 'Zones', id: 'zones', beside: el('p', { class: 'quiet-text' }, 'Users that are moved by a smaller share stay where they were moved to.') },
+  return panel({ title: 'Zones', id: 'zones', beside: el('p', { class: 'quiet-text' }, 'A share that grows takes in users and lets none go.') },
     answer.zones.length > 0 ? el('ul', { class: 'control-list' }, answer.zones.map(row)) : el('p', { class: 'empty' }, 'No edge has reported a zone yet.'));
 }
 
