@@ -8,8 +8,8 @@
 
 import { get } from './api.js';
 
-// An overview comes every two seconds; this long without one is silence.
-const SILENCE_MS = 10_000;
+// An overview comes every ten seconds even where nothing is new; this long without one is silence.
+const SILENCE_MS = 15_000;
 const BACKOFF_MS = { least: 1_000, most: 30_000 };
 // A page that nobody sees gives its connection back after this long, for browsers have few to one host,
 const HIDDEN_MS = 60_000;

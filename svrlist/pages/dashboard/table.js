@@ -73,7 +73,7 @@ export function filterField({ value, label, onFilter, count, of, unit }) {
   return el('div', { class: 'filter' },
     el('label', {}, unseen(label),
       el('input', { type: 'search', value, placeholder: label, 'data-filter': '', autocomplete: 'off', spellcheck: 'false', oninput: (event) => onFilter(event.target.value) })),
-    el('span', { class: 'quiet-text', role: 'status' }, value === '' ? many(of, unit) : `${count} of ${many(of, unit)}`));
+    el('span', { class: 'quiet-text', role: 'status' }, count === of ? many(of, unit) : `${count} of ${many(of, unit)}`));
 }
 
 // Arrow keys go from row to row, to the same link or button where there is one.

@@ -77,7 +77,7 @@ test('silence is stale, and the stream is opened anew', async () => {
   const { live } = begin();
   Stream.last.tell('overview', body());
   const first = Stream.last;
-  await pass(10_000);
+  await pass(15_000);
   assert.equal(live.state.name, 'stale');
   assert.ok(first.closed);
   assert.notEqual(Stream.last, first);

@@ -15,7 +15,7 @@ import { fits, sortRows } from '../dashboard/table.js';
 import { scoreOf, termsOf } from '../dashboard/terms.js';
 import { edgeWords, lineWords, worst } from '../dashboard/words.js';
 import { pastOf } from '../dashboard/views/alerts.js';
-import { ranked, why } from '../dashboard/views/cell.js';
+import { why } from '../dashboard/views/cell.js';
 import { bundles, placed } from '../dashboard/views/geography.js';
 import { ways } from '../dashboard/views/lines.js';
 import { totals } from '../dashboard/views/overview.js';
@@ -219,7 +219,6 @@ test('a score is the sum of its terms, whichever way it is told', () => {
   const entry = (edge, score, share, more) => ({ edge, score, share, state: 'open', event: false, ...more });
   assert.match(why([entry('a', 1, 0.9), entry('b', 0.5, 0, { state: 'full' })], 'x'), /1 edge gets.*a gets 90 %.*b scores better.*is full/);
   assert.match(why([entry('a', 1, 1), entry('b', 9, 0, { event: true })], 'unicom'), /incident between unicom and 1 edge/);
-  assert.deepEqual(ranked({ edges: [1] }), [1]);
 });
 
 test('what is wanted is changed as a value', () => {

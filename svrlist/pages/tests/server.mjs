@@ -92,10 +92,10 @@ function cell(net, name, response) {
     const mean = value ? value.drop_pp : 1 + (carrier === found.carrier ? 0 : 6);
     const terms = { mean, residual: value?.event ? 6 : 0, load: load > 0.8 ? (load - 0.8) * 8 : 0, price: site === 'liaoning' ? 0.72 : 0, line: 0.02, doubt: value ? 1 / Math.sqrt(4 + value.reports) : 0.5 };
     const score = terms.mean + terms.residual + terms.load + terms.price + terms.line;
-    return { edge: name, site, carrier, state, score, terms, share: value?.share ?? 0, reports: value?.reports ?? 0, event: value?.event ?? false, near: false, distance_km: 300 + at * 12 };
+    return { drop_pp: Math.max(0, mean + terms.residual), edge: name, site, carrier, state, score, terms, share: value?.share ?? 0, reports: value?.reports ?? 0, event: value?.event ?? false, near: false, distance_km: 300 + at * 12 };
   }).sort((a, b) => a.score - b.score);
   ranking.forEach((entry) => { entry.behind = entry.score - ranking[0].score; entry.near = entry.behind < 0.3; });
-  return json(response, 200, { now_ms: Date.now(), cell: found.cell, name: found.name, carrier: found.carrier, sessions: found.sessions, ranking });
+  return json(response, 200, { now_ms: Date.now(), cell: found.cell, name: found.name, carrier: found.carrier, known: true, edges: ranking });
 }
 
 const past = () => [{ id: 'old', cause: 'edge-lost', severity: 'critical', title: 'jilin-mobile did not report', since_ms: Date.now() - 9e7, until_ms: Date.now() - 8.8e7, about: { edge: 'jilin-mobile' }, related: [] }];

@@ -45,7 +45,7 @@ export default {
       }
       kept.changed();
     };
-    const options = { nowMs: now(), onAcknowledge: session.operator ? acknowledge : null };
+    const options = { nowMs: now(), onAcknowledge: session.isAdmin ? acknowledge : null };
     return [
       heading('Alerts'),
       summary(open),

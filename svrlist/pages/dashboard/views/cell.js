@@ -39,9 +39,6 @@ const columns = (most) => [
   { id: 'carrier', title: 'Carrier', sort: ({ carrier }) => carrier, least: true, cell: ({ carrier }) => carrier },
 ];
 
-// The ranked edges, whatever the answer calls them.
-export const ranked = (answer) => answer.ranking ?? answer.edges ?? [];
-
 // Why the first of them is first, in a sentence.
 export function why(entries, carrier) {
   const taken = entries.filter(({ share }) => share > 0.005).sort((a, b) => b.share - a.share);
@@ -56,7 +53,7 @@ export function why(entries, carrier) {
 }
 
 function draw(answer, { params, query, set, kept, changed, now }) {
-  const entries = ranked(answer);
+  const entries = answer.edges;
   const filter = query.q ?? '';
   const rows = entries.filter((entry) => fits(filter, entry.edge, entry.site, entry.carrier, edgeWords(entry.state).word));
   const taken = entries.filter(({ share }) => share > 0.005).sort((a, b) => b.share - a.share);
@@ -78,7 +75,6 @@ function draw(answer, { params, query, set, kept, changed, now }) {
       { label: 'Drop rate to expect', value: taken.length > 0 ? points(expected) : '–', note: 'where its clients are sent' },
       { label: 'Edges that share its clients', value: String(taken.length), note: `of ${entries.length}` },
       { label: 'Reports of late', value: count(entries.reduce((sum, { reports }) => sum + reports, 0)) },
-      answer.sessions !== undefined && { label: 'Sessions', value: count(answer.sessions) },
     ]),
     answer.known === false && notice({ title: 'Nobody of this cell has been heard', text: 'What stands here is a guess by carrier, distance and what the whole carrier met.' }),
     panel({ title: 'Its ranking', id: 'ranking', beside: filterField({ value: filter, label: 'Filter edges: name, site, carrier, state', onFilter: (q) => set({ q }), count: rows.length, of: entries.length, unit: 'edge' }) },
