@@ -42,6 +42,12 @@ function grouped(map, wish, kept) {
   return result;
 }
 
+// The same of the pairs: all of them are looked at.
+function costliest(map, kept) {
+  if (kept.pairsOf !== map) Object.assign(kept, { pairsOf: map, pairs: worstPairs(map, PAIRS) });
+  return kept.pairs;
+}
+
 function grid({ columns, rows }, kept, changed) {
   const total = kept.width - 2;
   const head = kept.width < 600 ? NARROW_HEAD : HEAD.row;
@@ -228,7 +234,7 @@ export default {
         el('div', { class: 'halves' },
           panel({ title: 'The field', id: 'field' }, detail(shown, wish, context)),
           panel({ title: 'Where most clients are lost', id: 'worst' },
-            table({ caption: 'Pairs that cost most clients', columns: pairColumns, rows: worstPairs(map, PAIRS), keyOf: ({ cell, edge }) => `${cell.cell} ${edge.name}`, empty: 'No pair loses clients.' }))),
+            table({ caption: 'Pairs that cost most clients', columns: pairColumns, rows: costliest(map, kept), keyOf: ({ cell, edge }) => `${cell.cell} ${edge.name}`, empty: 'No pair loses clients.' }))),
       ],
     ];
   },
