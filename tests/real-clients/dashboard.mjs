@@ -16,7 +16,8 @@ const given = options();
 const { url, edge, line, lost, zone, pictures, timeoutMs } = given;
 const faults = [];
 const done = [];
-deadline(timeoutMs, () => ({ faults, done }));
+let seen = [];
+deadline(timeoutMs, () => ({ faults: [...faults, ...seen], done }));
 
 const DESK = { width: 1440, height: 900 };
 const PHONE = { width: 360, height: 740 };
@@ -55,11 +56,11 @@ async function everyPage(page) {
 }
 
 async function signIn(page) {
-  await visit(page, '/sign-in?to=/control');
+  await visit(page, '/sign-in?to=/zones');
   await page.getByLabel('Name').fill('dev');
   await page.getByLabel('Password').fill('dev');
   await page.keyboard.press('Enter');
-  await page.waitForURL(`${url}/control`);
+  await page.waitForURL(`${url}/zones`);
   await page.getByText('dev (admin)').waitFor();
 }
 
@@ -128,7 +129,7 @@ async function lostEdge(page) {
   return said;
 }
 
-async function notThere(page, seen) {
+async function notThere(page) {
   await visit(page, '/');
   const before = seen.length;
   await page.goto(`${url}/edge/none-of-ours`);
@@ -139,7 +140,7 @@ async function notThere(page, seen) {
   seen.splice(before, seen.length - before, ...seen.slice(before).filter((fault) => !fault.includes('404')));
 }
 
-async function away(page, seen) {
+async function away(page) {
   await visit(page, '/');
   const before = seen.length;
   say('alone');
@@ -154,9 +155,10 @@ async function away(page, seen) {
 }
 
 try {
-  const { page, faults: seen, close } = await open({ ...given, viewport: DESK });
+  const { page, faults: logged, close } = await open({ ...given, viewport: DESK });
+  seen = logged;
   const step = async (name, act) => {
-    const said = await act(page, seen);
+    const said = await act(page);
     done.push(said === undefined ? name : `${name}: ${said}`);
   };
   try {
