@@ -52,6 +52,13 @@ pub fn opening(shot: &Shot) -> [Bytes; 3] {
     [retry, event("overview", &shot.overview()), event("map", &shot.map())]
 }
 
+/// Whether a piece is for a stream that asked for `events`: names with commas between them, all of
+/// them unless it said. Maps are large, and few pages show one.
+pub fn is_wanted(piece: &[u8], events: Option<&str>) -> bool {
+    let asks = |events: &str| events.split(',').any(|name| name == "map");
+    !piece.starts_with(MAP) || events.is_none_or(asks)
+}
+
 /// An event whose data are one line, as JSON without white space is.
 fn event(name: &str, data: &[u8]) -> Bytes {
     let parts = [b"event: ", name.as_bytes(), b"\ndata: ", data, b"\n\n"];
@@ -66,5 +73,8 @@ pub const OVERVIEW_AT_LEAST: Duration = Duration::from_secs(10);
 
 /// When a page that lost its stream asks again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// How a piece begins that is a map.
+const MAP: &[u8] = b"event: map\n";
 
 const HEARTBEAT: &[u8] = b": nothing new\n\n";

@@ -14,7 +14,7 @@ use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use shared::io::http::{Request, Response, StatusCode, empty, error, stream};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::dashboard::live::{Feed, opening};
+use crate::dashboard::live::{Feed, is_wanted, opening};
 use crate::dashboard::{Shot, private};
 use crate::metrics::Metrics;
 
@@ -61,7 +61,8 @@ impl Live {
             return private(response);
         }
         let (pieces, receiver) = mpsc::channel(QUEUE);
-        for piece in opening(shot) {
+        let events = request.query.get("events");
+        for piece in opening(shot).into_iter().filter(|piece| is_wanted(piece, events)) {
             // The queue is empty and has room for all of these.
             let _ = pieces.try_send(piece);
         }
@@ -100,6 +101,9 @@ impl Live {
 impl Stream {
     /// Whether there is still somebody.
     fn take(&mut self, piece: &Bytes) -> bool {
+        if !is_wanted(piece, self.request.query.get("events")) {
+            return true;
+        }
         match self.pieces.try_send(piece.clone()) {
             Ok(()) => {
                 self.missed = 0;
@@ -170,6 +174,21 @@ mod tests {
         while let Some(piece) = piece(&mut response).await {
             assert!(piece.starts_with("event: map"), "{piece}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_maps_is_told_none() {
+        let live = Live::new(1, Metrics::default());
+        let query = Query::parse("events=overview").unwrap();
+        let mut response = live.open(&Request { query, ..request() }, &shot(1));
+        live.tell(&shot(10), |_| true);
+        live.end();
+        let mut told = Vec::new();
+        while let Some(piece) = piece(&mut response).await {
+            told.push(piece);
+        }
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told.iter().all(|piece| !piece.contains("event: map")), "{told:?}");
     }
 
     #[tokio::test]
