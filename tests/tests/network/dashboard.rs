@@ -14,7 +14,8 @@ fn the_dashboard_shows_what_happens() {
         let options = json!({
             "url": network.list_url(), "chromium": chromium, "folder": network.subfolder("chromium")?,
             "pictures": network.subfolder("pictures")?, "edge": "bj-telecom",
-            "line": "bj-telecom/telecom", "lost": "gz-mobile", "timeoutMs": 110_000,
+            "line": "bj-telecom/telecom", "lost": "gz-mobile", "zone": "default",
+            "timeoutMs": 110_000,
         });
         let mut client = network.client("dashboard", &options)?;
         client.ready().await?;
@@ -24,7 +25,7 @@ fn the_dashboard_shows_what_happens() {
         network.svrlist.start()?;
         network.svrlist.ready().await?;
         let result = client.result().await?;
-        ensure!(result["done"].as_array().is_some_and(|done| done.len() == 7), "{result}");
+        ensure!(result["done"].as_array().is_some_and(|done| done.len() == 8), "{result}");
         Ok(())
     });
 }

@@ -148,7 +148,7 @@ function history(answer, context) {
   const back = (revision) => asking(context, { id: `back ${revision}`, text: 'Roll back to it', question: `Really return to revision ${revision}?`, act: () => post(context, `Back to revision ${revision}`, 'rollback', { revision }) });
   const columns = [
     { id: 'revision', title: 'Revision', cell: ({ revision }) => String(revision) },
-    { id: 'when', title: 'When', cell: ({ at_ms: at }) => el('span', { title: moment(at, now()) }, age(at, now())) },
+    { id: 'when', title: 'When', cell: ({ at_ms: at }) => (at > 0 ? el('span', { title: moment(at, now()) }, age(at, now())) : 'at first') },
     { id: 'who', title: 'Who', cell: ({ who, from }) => [who || '–', from && el('span', { class: 'quiet-text' }, ` ${from}`)] },
     { id: 'what', title: 'What', wide: true, cell: ({ changes, note }) => said(changes, note) },
     { id: 'back', title: 'Back', cell: ({ revision }) => (revision === answer.revision ? 'in force' : session.isAdmin ? back(revision) : '–') },
