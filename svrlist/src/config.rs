@@ -326,7 +326,7 @@ fn read_webhook(reader: &mut Reader) -> Option<Uri> {
     let key = "alerts.webhook";
     let text: Option<String> = reader.optional(
         key,
-        "http or https URL that alerts are posted to as JSON, when they are raised and when they are \
+        "The http or https URL that alerts are posted to as JSON, when they are raised and when they are \
          cleared; tried five times.",
     );
     let uri: Option<Uri> = text?.parse().ok();
