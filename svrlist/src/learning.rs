@@ -434,10 +434,10 @@ impl State {
                 sample.position(),
                 sample.edge,
             );
-            // What nobody knows of a pair is no incident: the first reports make the mean.
-            let known =
-                self.pairs.get(&sample.pair).map_or(0.0, |pair| pair.rate.weight(at, HALF_LIFE));
-            let trust = sample.count * known / (known + PRIOR_WEIGHT);
+            // What nobody knows of a pair is no incident: the first reports make the mean. Nor is what is
+            // left of a wrong prior, or cells that are new to an edge would drive the others away.
+            let known = self.pairs.get(&sample.pair).map_or(0.0, |pair| pair.known(at));
+            let trust = sample.count * (known / (known + KNOWN_REPORTS)).powi(2);
             let sums = excesses.entry((sample.cell.carrier, sample.pair.1)).or_default();
             sums.0 += trust;
             sums.1 += trust * (sample.rate - usual);
@@ -451,7 +451,7 @@ impl State {
         }
         for sample in samples {
             let residual = self.residuals.get(&(sample.cell.carrier, sample.pair.1));
-            let explained = residual.map_or(0.0, |residual| residual.get(at));
+            let explained = residual.map_or(0.0, |residual| residual.explains(at));
             let event = residual.is_some_and(|residual| residual.event(at));
             let (count, rate) = sample.slow;
             let rate = share(rate - explained);
@@ -549,6 +549,9 @@ const LONG_WORTH: f64 = 0.1;
 
 /// Reports that the prior weighs.
 pub const PRIOR_WEIGHT: f64 = 4.0;
+
+/// A pair with so many reports says half of half what it would say of incidents if it were known well.
+const KNOWN_REPORTS: f64 = 5.0 * PRIOR_WEIGHT;
 
 /// Cells that are told apart: every prefecture of China with every carrier, and countries. Beyond
 /// them, a carrier's cells are one.

@@ -22,6 +22,9 @@ pub(super) struct Residual {
     /// Evidence that they are better.
     better: f64,
     event: bool,
+    /// How far one observation scatters, as of the last ones.
+    #[serde(default)]
+    scatter: f64,
 }
 
 impl Residual {
@@ -31,10 +34,11 @@ impl Residual {
         if reports <= 0.0 {
             return;
         }
-        let off = excess - self.get(at);
+        let off = excess - self.remembered(at);
         // As if every observation were a yes or no: more than any other kind of it can scatter.
         let likely = usual.clamp(SHARE_MIN, 0.5);
-        let error = (likely * (1.0 - likely) / reports).sqrt().max(ERROR_MIN);
+        self.scatter = (likely * (1.0 - likely)).sqrt();
+        let error = (self.scatter / reports.sqrt()).max(ERROR_MIN);
         // Few observations add up over a few ticks; none of them is believed alone.
         let trust = reports / (reports + TRUST_REPORTS);
         let step = |off: f64| trust * (off - SHIFT_MIN) / error;
@@ -56,8 +60,25 @@ impl Residual {
         self.event = self.event && self.get(at) > EVENT_OVER;
     }
 
-    /// What is to be added to the usual drop rate.
+    /// What is to be added to the usual drop rate. Outside of incidents nothing that chance makes, too: it is
+    /// common to all cells of a carrier, who would leave an edge with few clients together and come back.
     pub(super) fn get(&self, at: f64) -> f64 {
+        let remembered = self.remembered(at);
+        if self.event {
+            return remembered;
+        }
+        let reports = PSEUDO_REPORTS + self.memory.weight(at, self.half_life());
+        let chance = CHANCE_ERRORS * self.scatter / reports.sqrt();
+        remembered.signum() * (remembered.abs() - chance).max(0.0)
+    }
+
+    /// What of an observation is not the pair's own. In an incident all that is remembered: what is held
+    /// back from clients out of caution would stay in the means for minutes after it.
+    pub(super) fn explains(&self, at: f64) -> f64 {
+        if self.event { self.memory.get(0.0, 0.0, at, self.half_life()) } else { self.get(at) }
+    }
+
+    fn remembered(&self, at: f64) -> f64 {
         self.memory.get(0.0, PSEUDO_REPORTS, at, self.half_life())
     }
 
@@ -96,6 +117,9 @@ pub(super) const EVENT_HALF_LIFE: Duration = Duration::from_secs(90);
 
 /// The residual is believed half when there are so many observations.
 pub(super) const PSEUDO_REPORTS: f64 = 20.0;
+
+/// So many standard errors of what is remembered may be chance.
+const CHANCE_ERRORS: f64 = 2.0;
 
 /// Observations of an incident that are remembered: the first clients to find it over are heard.
 const EVENT_REPORTS_MAX: f64 = 200.0;
@@ -172,5 +196,23 @@ mod tests {
             residual.event(at)
         });
         assert!(ticks.is_some_and(|ticks| (1..5).contains(&ticks)), "{ticks:?}");
+    }
+
+    #[test]
+    fn chance_is_not_added() {
+        let mut residual = calm(100.0);
+        residual.add(0.01, 0.01, 100.0, 60.0);
+        assert_eq!(residual.get(60.0), 0.0, "{residual:?}");
+        residual.add(0.019, 0.001, 20_000.0, 65.0);
+        assert!((0.01..0.019).contains(&residual.get(65.0)), "{residual:?}");
+    }
+
+    #[test]
+    fn an_incident_explains_all_of_itself() {
+        let mut residual = calm(500.0);
+        residual.add(0.1, 0.01, 20.0, 60.0);
+        residual.add(0.1, 0.01, 500.0, 65.0);
+        assert!(residual.event(65.0) && residual.get(65.0) < 0.095, "{residual:?}");
+        assert!((residual.explains(65.0) - 0.1).abs() < 1e-9, "{residual:?}");
     }
 }

@@ -105,7 +105,7 @@ fn an_incident_is_known_to_all_cells_of_the_carrier_at_once_and_spoils_no_mean()
     assert_eq!(world.estimate("110000", 1).residual_pp, 0.0);
     world.reports(60, &PROVINCES, 0, 0.16);
     let lasting = world.estimate("110000", 0);
-    assert!(lasting.mean_pp < 3.5 && lasting.expected_pp() > 14.0, "{lasting:?}");
+    assert!(lasting.mean_pp < 1.5 && lasting.expected_pp() > 14.0, "{lasting:?}");
     world.reports(3, &PROVINCES, 0, 0.01);
     let over = world.estimate("110000", 0);
     assert!(!over.event && over.expected_pp() < 2.0, "{over:?}");

@@ -226,8 +226,9 @@ pub(super) fn capacity(edge: &Edge) -> f64 {
     }
 }
 
-/// Edges within so many points of the best are as good as it: from the evaluation of rankings.
-pub const NEAR_PP: f64 = 0.4;
+/// Edges within so many points of the best are as good as it: from the evaluation of rankings. With less, cells
+/// go back and forth between their best edges when one of them gets its price of load.
+pub const NEAR_PP: f64 = 0.6;
 
 /// The part of its clients that an edge gets which is among the near-best by doubt alone.
 const DOUBTED_SHARE: f64 = 0.03;

@@ -95,9 +95,9 @@ fn equals_share_users_by_weight() {
     let client = vantage("110000", Carrier::Telecom);
     let by_weight = share(client, &equal, "a");
     assert!((0.72..0.78).contains(&by_weight), "{by_weight}");
-    // A hundred kilometres are a tenth of a point, and so a quarter of the near-best's width.
+    // A hundred kilometres are a tenth of a point, and so a fifth of the near-best's width.
     let nearly = share(client, &[heavy, edge("b", "120000", "telecom")], "a");
-    assert!((0.78..0.84).contains(&nearly), "{nearly}");
+    assert!((0.76..0.82).contains(&nearly), "{nearly}");
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn load_moves_users_a_few_at_a_time() {
         let near = changed(&edge("near", "110000", "telecom"), |edge| edge.load = load);
         share(client, &[near, edge("far", "310000", "telecom")], "near")
     };
-    assert_eq!(at(0.0), 1.0);
-    assert_eq!(at(0.80), 1.0);
+    // But for the few whom doubt sends to the far one.
+    assert!(at(0.0) > 0.98 && at(0.80) > 0.98, "{} {}", at(0.0), at(0.80));
     let shares: Vec<f64> = (82..94).map(|percent| at(f64::from(percent) / 100.0)).collect();
     assert!(shares.is_sorted_by(|a, b| a >= b), "{shares:?}");
     let between = shares.iter().filter(|share| (0.01..0.99).contains(*share)).count();
@@ -339,7 +339,7 @@ fn an_edge_takes_no_more_than_its_quota_and_the_next_best_take_the_rest() {
         plan(&Conditions::default(), &edges, &quotas, &[demand])
     };
     let few = planned(0.9 * quota);
-    assert_eq!(share_of(&few.rankings[0], "best"), 1.0);
+    assert!(share_of(&few.rankings[0], "best") > 0.99);
     let sessions = quota / 0.6;
     let many = planned(sessions);
     let ranking = &many.rankings[0];
@@ -349,10 +349,17 @@ fn an_edge_takes_no_more_than_its_quota_and_the_next_best_take_the_rest() {
     let sum: f64 = ranking.shares().map(|(_, share)| share).sum();
     assert!((sum - 1.0).abs() < 1e-9);
     // Users are drawn by the shares, and say so.
-    let firsts =
-        (0..2000).map(|user: u32| ranking.choose(&user.to_le_bytes(), |_| true).swap_remove(0));
-    let spilt = firsts.filter(|first| first.explain.placed == Placed::Spill).count() as f64;
-    assert!((0.36..0.44).contains(&(spilt / 2000.0)), "{spilt}");
+    let users = (0..2000_u32).map(|user| user.to_le_bytes());
+    let firsts: Vec<(String, Placed)> = users
+        .map(|user| {
+            let first = ranking.choose(&user, |_| true).swap_remove(0);
+            (first.edge.name.to_string(), first.explain.placed)
+        })
+        .collect();
+    let of = |name: &str| firsts.iter().filter(|(first, _)| first == name).count();
+    assert!((1120..1280).contains(&of("best")), "{}", of("best"));
+    let last = firsts.iter().filter(|(first, _)| first == "last");
+    assert!(of("last") > 0 && last.into_iter().all(|(_, placed)| *placed == Placed::Spill));
     // A cell that nobody expected is served by the same rules.
     let conditions = Conditions { fill: many.fill, ..Conditions::default() };
     let other = Ranking::of(vantage, cell, &edges, &conditions);
@@ -450,11 +457,11 @@ fn the_operator_has_the_last_word() {
 #[test]
 fn a_price_moves_those_who_have_as_good_a_choice() {
     let edges = [edge("a", "110000", "telecom"), edge("b", "110000", "telecom")];
-    let prices: Prices = [(Arc::clone(&edges[0].site), 1.0)].into();
+    let prices: Prices = [(Arc::clone(&edges[0].site), 1.2)].into();
     let conditions = Conditions { prices: Arc::new(prices), ..Conditions::default() };
     let ranking = ranked("110000", &edges, &conditions);
     assert!(share_of(&ranking, "b") > 0.999);
-    assert_eq!(ranking.choose(b"1", |_| true)[1].explain.terms.price, 1.0);
+    assert_eq!(ranking.choose(b"1", |_| true)[1].explain.terms.price, 1.2);
 }
 
 #[test]
