@@ -38,7 +38,7 @@ pub(super) async fn exchange(
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if method == "POST" {
+    if method == "POST" || !body.is_empty() {
         head += &format!("content-length: {}\r\n", body.len());
     }
     let request = [head.as_bytes(), b"\r\n", body].concat();
@@ -460,6 +460,66 @@ async fn operators_views_are_as_described() {
         shutdown.trigger();
         serving.join_next().await.unwrap().unwrap();
     }
+}
+
+/// Changes of the control, one after the other, and what comes of them.
+const CHANGES: [(&str, &str, &str, &str, u16); 12] = [
+    ("PUT", "/api/control", "", "{}", 428),
+    ("PUT", "/api/control", "9", "{}", 412),
+    ("PUT", "/api/control", "*", "{\"weights\":{\"bj-1\":-1}}", 400),
+    ("PUT", "/api/control", "*", "nothing", 400),
+    (
+        "PUT",
+        "/api/control",
+        "*",
+        r#"{"weights":{"bj-1":2},"drained":{"sites":{"x":{"rate":5}}},"zones":{"blue":{"share":10}},
+            "overrides":[{"network":"10.0.0.0/8","prefer":["bj-1"]}],"wishes":{"x":2e9},"note":"n"}"#,
+        200,
+    ),
+    ("POST", "/api/control/drain", "", r#"{"edge":"bj-1","rate":20}"#, 200),
+    ("POST", "/api/control/drain", "", r#"{"edge":"bj-1","site":"x"}"#, 400),
+    ("POST", "/api/control/zone", "", r#"{"zone":"blue","share":101}"#, 400),
+    ("POST", "/api/control/zone", "", r#"{"zone":"blue","share":null}"#, 200),
+    ("POST", "/api/control/rollback", "", r#"{"revision":77}"#, 404),
+    ("POST", "/api/control/rollback", "", r#"{"revision":0}"#, 200),
+    ("POST", "/api/control/rollback", "1", r#"{"revision":0}"#, 412),
+];
+
+#[tokio::test]
+async fn changes_are_as_described() {
+    let (pki, contract) = (Pki::new(), Contract::read());
+    let admin = OPERATOR.replace("viewer", "admin");
+    let (at, shutdown, mut serving, _edge) =
+        svrlist(&pki, &format!("{SETTINGS}\n{admin}"), true).await;
+    let key = ("authorization", "Bearer a key of the operators");
+    for (method, path, if_match, body, status) in CHANGES {
+        let refused = exchange(at.listen, method, path, &[], body.as_bytes()).await;
+        assert_eq!(refused.status, 401, "{path}");
+        contract.check(path, method, &refused).unwrap();
+        let mut headers = vec![key];
+        headers.extend(Some(("if-match", if_match)).filter(|_| !if_match.is_empty()));
+        let answer = exchange(at.listen, method, path, &headers, body.as_bytes()).await;
+        assert_eq!(answer.status, status, "{method} {path} {body}");
+        contract.check(path, method, &answer).unwrap();
+    }
+    for (path, query, status) in [
+        ("/api/control", "", 200),
+        ("/api/control", "?revision=1", 200),
+        ("/api/control", "?revision=77", 404),
+        ("/api/control", "?revision=x", 400),
+        ("/api/audit", "", 200),
+        ("/api/audit", "?limit=2&before=5", 200),
+        ("/api/audit", "?limit=x", 400),
+    ] {
+        let answer = exchange(at.listen, "GET", &format!("{path}{query}"), &[key], b"").await;
+        assert_eq!(answer.status, status, "{path}{query}");
+        contract.check(path, "GET", &answer).unwrap();
+        let closed = exchange(at.listen, "GET", &format!("{path}{query}"), &[], b"").await;
+        contract.check(path, "GET", &closed).unwrap();
+        assert_eq!(closed.status, 401);
+    }
+    shutdown.trigger();
+    serving.join_next().await.unwrap().unwrap();
 }
 
 const OPERATOR: &str = "[operator.op]\nkey = \"a key of the operators\"\nrole = \"viewer\"";
