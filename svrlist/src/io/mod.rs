@@ -24,16 +24,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use geo_data::database::OpenError;
 use geo_data::io::Watch;
+use hyper::Method;
 use quinn::Endpoint;
 use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
-use shared::io::http::{Parts, Query, Request, Server};
+use shared::io::http::{Parts, Query, Request, Response, Server, StatusCode, error};
 use shared::io::line::{self, LineError};
 use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, Termination};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError};
 use tokio::net::TcpListener;
+use tokio::task::JoinError;
 
 use crate::config::{Config, PREFIX};
 use crate::dashboard::{View, acknowledges};
@@ -122,6 +124,24 @@ impl Desk {
                 _ => {}
             }
             self.site.set_list(list);
+        }
+    }
+
+    /// Answers whatever is not about the relay.
+    async fn answer(&self, request: &Request, is_tls: bool) -> Response {
+        if let Some(answer) = self.control.answer(&self.site, request, is_tls).await {
+            return answer;
+        }
+        if let Some(alert) = acknowledges(&request.path) {
+            let (answer, note) = self.board.acknowledge(request, alert);
+            if let Some(note) = note {
+                self.control.note(note, now().calendar).await;
+            }
+            return answer;
+        }
+        match View::read(request) {
+            Some(view) => self.board.answer(request, view),
+            None => self.site.answer(request, now()),
         }
     }
 
@@ -337,19 +357,15 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
             if let Some(wanted) = Wanted::read(&request) {
                 return desk.relay.answer(wanted, &desk.site.list()).await;
             }
-            if let Some(answer) = desk.control.answer(&desk.site, &request, is_tls).await {
-                return answer;
+            if !request.path.starts_with("/api/") || request.method == Method::GET {
+                return desk.answer(&request, is_tls).await;
             }
-            if let Some(alert) = acknowledges(&request.path) {
-                let (answer, note) = desk.board.acknowledge(&request, alert);
-                if let Some(note) = note {
-                    desk.control.note(note, now().calendar).await;
-                }
-                return answer;
-            }
-            match View::read(&request) {
-                Some(view) => desk.board.answer(&request, view),
-                None => desk.site.answer(&request, now()),
+            // Whoever hangs up in the middle of a change does not leave it half written down.
+            let changing = tokio::spawn(async move { desk.answer(&request, is_tls).await });
+            match changing.await.map_err(JoinError::try_into_panic) {
+                Ok(answer) => answer,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                Err(Err(_)) => error(StatusCode::SERVICE_UNAVAILABLE, "this svrlist is ending"),
             }
         }
     };

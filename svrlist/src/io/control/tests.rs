@@ -376,3 +376,47 @@ async fn a_file_has_the_last_word_on_what_it_names_and_a_broken_one_has_none() {
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("control.toml: zones"), "{cause}");
 }
+
+#[tokio::test]
+async fn a_change_is_written_down_whoever_hangs_up() {
+    let pki = Pki::new();
+    let mut config = config(&pki);
+    let folder = pki.folder.join("state");
+    config.state.folder = Some(folder.clone());
+    let running = Running::start(config).await;
+    for share in 1..=HANGING_UP {
+        let body = json!({ "zone": "blue", "share": share }).to_string();
+        let request = format!(
+            "POST /api/control/zone HTTP/1.1\r\nhost: list\r\n{KEY}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(running.http).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // Until it is made, so that the hanging up meets it while it is written down.
+        let made = async {
+            loop {
+                let (_, _, now) = running.ask("GET /api/audit?limit=1", &[KEY], Value::Null).await;
+                let last = &now["entries"][0]["revision"];
+                if last.as_u64().unwrap_or(0) + 1 >= share {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, made).await.unwrap();
+        stream.set_zero_linger().unwrap();
+    }
+    let written = || {
+        let text = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap_or_default();
+        let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        entries.filter(|entry| entry["action"] == "change" && entry["outcome"] == "ok").count()
+    };
+    let all = async {
+        while written() as u64 != HANGING_UP {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("every change is in the audit log's file");
+    running.stop().await;
+}
+
+const HANGING_UP: u64 = 20;
