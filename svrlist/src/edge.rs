@@ -199,7 +199,8 @@ impl Edge {
             load: cpu
                 .max(share(report.connections.into(), report.connections_max.into()))
                 .max(share(report.bits_out, report.bits_out_max))
-                .max(if report.busy { 1.0 } else { 0.0 }),
+                .max(if report.busy { 1.0 } else { 0.0 })
+                .min(NUMBER_MAX),
             busy: report.busy,
             draining: report.draining,
             lines: report.lines.iter().take(LINES_MAX).filter_map(Line::from_report).collect(),
@@ -345,6 +346,14 @@ mod tests {
         report.lines[0].remote = "nonsense".to_owned();
         let edge = Edge::from_report(&report).unwrap();
         assert_eq!((edge.lines.len(), edge.cut_off), (LINES_MAX - 1, true));
+    }
+
+    #[test]
+    fn a_load_beyond_all_measure_is_bounded() {
+        let mut report = report("bj-1", "110000", "telecom");
+        (report.bits_out, report.bits_out_max) = (2_000_000_000, 1_000);
+        let edge = Edge::from_report(&report).unwrap();
+        assert_eq!(edge.load, NUMBER_MAX, "so that what is written down of it can be read again");
     }
 
     #[test]

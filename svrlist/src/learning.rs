@@ -227,8 +227,10 @@ impl Learning {
                 state.listed.insert(slot, state.clock);
             }
         }
-        // Counts in doubles: exact far beyond what an edge sees in its life.
-        let (ends, abnormal) = (ends.counted() as f64, ends.abnormal() as f64);
+        // What is more than an edge can mean weighs as much as that: one gone mad outvotes nobody for long.
+        let (told, abnormal) = (ends.counted() as f64, ends.abnormal() as f64);
+        let ends = told.min(ENDS_MAX);
+        let abnormal = if told > 0.0 { abnormal * (ends / told) } else { 0.0 };
         self.handle_tally(edge, cell, &Tally { ends, abnormal, ..Tally::default() });
     }
 
@@ -556,6 +558,10 @@ const KNOWN_REPORTS: f64 = 5.0 * PRIOR_WEIGHT;
 /// Cells that are told apart: every prefecture of China with every carrier, and countries. Beyond
 /// them, a carrier's cells are one.
 pub const CELLS_MAX: usize = 4096;
+
+/// Ends of one cell's sessions that one message of an edge counts as at most: a full edge that loses all of
+/// them at once.
+pub const ENDS_MAX: f64 = 100_000.0;
 
 /// Edges that are known, in three sizes of the largest network thought of.
 pub const EDGES_MAX: usize = 4096;

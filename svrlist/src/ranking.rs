@@ -374,6 +374,7 @@ impl Entry {
             kept += usize::from(keeps);
             keeps
         });
+        entries.shrink_to_fit();
     }
 
     fn order(&self, other: &Self) -> Ordering {

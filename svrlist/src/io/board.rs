@@ -135,11 +135,23 @@ pub(super) async fn run(desk: Arc<Desk>, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.triggered() => break,
-            _ = interval.tick() => desk.board.gather(&desk),
-            _ = sampling.tick() => desk.board.archive.note(desk.board.dashboard.shot().facts()),
+            _ = interval.tick() => apart(&desk, |desk| desk.board.gather(desk)).await,
+            _ = sampling.tick() => apart(&desk, |desk| {
+                desk.board.archive.note(desk.board.dashboard.shot().facts());
+            }).await,
         }
     }
     desk.board.live.end();
+}
+
+/// Does what takes a while in a large network where no client waits for it.
+async fn apart(desk: &Arc<Desk>, work: impl FnOnce(&Desk) + Send + 'static) {
+    let desk = Arc::clone(desk);
+    if let Err(failed) = tokio::task::spawn_blocking(move || work(&desk)).await
+        && let Ok(panic) = failed.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 /// Keeps histories until the shutdown.

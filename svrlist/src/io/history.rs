@@ -57,10 +57,16 @@ impl Archive {
     ) -> Result<Self, OpenError> {
         let (store, mut history) = match folder {
             None => (None, History::new(series_max)),
-            Some(folder) => {
-                let (store, history) = open(folder, series_max)?;
-                (Some(Arc::new(store)), history)
-            }
+            Some(folder) => match open(folder, series_max) {
+                Ok((store, history)) => (Some(Arc::new(store)), history),
+                // Clients need their lists more than operators their curves.
+                Err(error @ OpenError::Folder { .. }) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "histories are kept in memory alone");
+                    (None, History::new(series_max))
+                }
+                Err(error) => return Err(error),
+            },
         };
         history.handle_restored(now_ms);
         Ok(Self {
@@ -198,9 +204,9 @@ fn try_open(folder: &Path, series_max: usize) -> Result<(Store, History), Troubl
 
 /// Whether it is the system that refuses, and not the content that is bad.
 fn is_refusal(error: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let refusals = [PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull];
-    refusals.contains(&error.kind())
+    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
+    let damage = [InvalidData, InvalidInput, NotFound, Other, UnexpectedEof];
+    !damage.contains(&error.kind())
 }
 
 #[derive(Debug, thiserror::Error)]

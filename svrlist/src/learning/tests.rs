@@ -269,3 +269,22 @@ fn a_snapshot_goes_on_where_it_was() {
     let damaged: Snapshot = serde_json::from_str(&damaged).unwrap();
     assert_eq!(Learning::restore(&damaged).unwrap_err(), SnapshotError::Damaged);
 }
+
+#[test]
+fn an_edge_that_tells_absurd_numbers_hides_no_incident_of_others() {
+    let mut world = World::new();
+    let cell = |region| Cell { region: Region::parse(region).unwrap(), carrier: Carrier::Telecom };
+    let ends = |normal, reset| Ends { normal, reset, ..Ends::default() };
+    for _ in 0..20 {
+        world.learning.handle_ends("sh", cell("110000"), &ends(9_000, 1_000));
+        world.tick();
+    }
+    world.learning.handle_ends("bj", cell("440000"), &ends(0, u64::MAX));
+    world.tick();
+    for _ in 0..40 {
+        world.learning.handle_ends("sh", cell("110000"), &ends(4_000, 6_000));
+        world.tick();
+    }
+    let estimate = world.estimate("110000", 1);
+    assert!(estimate.expected_pp() > 5.0, "{estimate:?}");
+}

@@ -40,7 +40,7 @@ async function run(context, words, request) {
 // Why it is done, as the operator says; kept with the change.
 const noted = ({ kept }, body) => (kept.note ? { ...body, note: kept.note } : body);
 const put = (context, words, answer, control) => run(context, words, () => send('PUT', '/api/control', noted(context, control), answer.revision));
-const post = (context, words, what, body) => run(context, words, () => send('POST', `/api/control/${what}`, noted(context, body)));
+const post = (context, words, answer, what, body) => run(context, words, () => send('POST', `/api/control/${what}`, noted(context, body), answer.revision));
 
 // A button that asks once more before it does what touches many.
 function asking(context, { id, text, question, act, kind }) {
@@ -68,7 +68,7 @@ function zones(answer, context) {
     const share = shareOf(answer.control, zone);
     const step = (to) => {
       const words = `${zone || 'unnamed'} gets ${to === null ? 'what the others leave' : `${to} % of users`}`;
-      const act = () => post(context, words, 'zone', { zone, share: to });
+      const act = () => post(context, words, answer, 'zone', { zone, share: to });
       const large = to === null || to === 0 || to === 100 || Math.abs(to - (share ?? 0)) > 20;
       const text = to === null ? 'the rest' : `${to} %`;
       return large && share !== to
@@ -89,7 +89,7 @@ function drains(answer, context) {
   const drained = drainedOf(answer.control);
   const list = { edge: (overview?.edges ?? []).map(({ name }) => name), site: (overview?.sites ?? []).map(({ site }) => site), zone: (overview?.zones ?? []).map(({ zone }) => zone) };
   const link = { edge: edgeLink, site: siteLink, zone: (name) => el('a', { href: '/zones' }, name) };
-  const undo = ({ kind, name }) => post(context, `${kind} ${name} takes clients again`, 'drain', { [kind]: name, drained: false });
+  const undo = ({ kind, name }) => post(context, `${kind} ${name} takes clients again`, answer, 'drain', { [kind]: name, drained: false });
   const ask = ({ kind, name, rate }) => {
     kept.drain = { kind, name, rate: Number(rate) };
     kept.asking = 'drain';
@@ -97,7 +97,7 @@ function drains(answer, context) {
   };
   const act = () => {
     const { kind, name, rate } = kept.drain;
-    post(context, `Drain ${kind} ${name}`, 'drain', { [kind]: name, drained: true, rate });
+    post(context, `Drain ${kind} ${name}`, answer, 'drain', { [kind]: name, drained: true, rate });
   };
   return panel({ title: 'Drains', id: 'drains', beside: el('p', { class: 'quiet-text' }, 'What is drained is told to no new client; those who are there are told to move, so many a second.') },
     drained.length > 0
@@ -145,7 +145,7 @@ function rules(answer, context) {
 
 function history(answer, context) {
   const { session, kept, now } = context;
-  const back = (revision) => asking(context, { id: `back ${revision}`, text: 'Roll back to it', question: `Really return to revision ${revision}?`, act: () => post(context, `Back to revision ${revision}`, 'rollback', { revision }) });
+  const back = (revision) => asking(context, { id: `back ${revision}`, text: 'Roll back to it', question: `Really return to revision ${revision}?`, act: () => post(context, `Back to revision ${revision}`, answer, 'rollback', { revision }) });
   const columns = [
     { id: 'revision', title: 'Revision', cell: ({ revision }) => String(revision) },
     { id: 'when', title: 'When', cell: ({ at_ms: at }) => (at > 0 ? el('span', { title: moment(at, now()) }, age(at, now())) : 'at first') },
@@ -185,7 +185,7 @@ function top(answer, context) {
     answer.warnings.length > 0 && notice({ grade: 'warn', title: 'Look at this', text: answer.warnings.join('; ') }),
     el('div', { class: 'control-row' },
       el('p', {}, el('strong', {}, `Revision ${answer.revision}`), answer.revision > 0 && newest && ` by ${newest.who}, ${age(newest.at_ms, now())}${newest.changes.length > 0 ? `: ${newest.changes.slice(0, 3).join('; ')}` : ''}`),
-      session.isAdmin && before && asking(context, { id: 'undo', text: 'Undo it', question: `Really return to revision ${before.revision}?`, act: () => post(context, `Back to revision ${before.revision}`, 'rollback', { revision: before.revision }) })),
+      session.isAdmin && before && asking(context, { id: 'undo', text: 'Undo it', question: `Really return to revision ${before.revision}?`, act: () => post(context, `Back to revision ${before.revision}`, answer, 'rollback', { revision: before.revision }) })),
     kept.told && el('p', { class: kept.told.bad ? 'told bad' : 'told', role: 'status' }, kept.told.text),
     el('div', { class: 'controls' },
       el('label', { class: 'field-label' }, unseen('Filter weights and budgets'), el('input', { type: 'search', 'data-filter': '', placeholder: 'Filter weights and budgets', value: context.query.q ?? '', oninput: (event) => context.set({ q: event.target.value }) })),

@@ -143,6 +143,10 @@ impl Control {
     pub(super) async fn start(&self, site: &Site) {
         let state = self.state.lock().await;
         self.apply(site, state.revisions.current());
+        if state.file.is_some() {
+            // What the file said at the start outlives the file; what cannot be kept is logged.
+            let _ = self.keep(&state.revisions).await;
+        }
     }
 
     /// What operators want, as it changes.
@@ -232,7 +236,7 @@ impl Control {
             _ => None,
         };
         let note = Note {
-            strange: who.is_none(),
+            strange: true,
             who: who.map(|operator| operator.name.to_string()).unwrap_or_default(),
             from: self.operators.address(request.peer.ip(), &request.headers).to_string(),
             action: "change",
@@ -358,7 +362,8 @@ impl Control {
         self.metrics.signed_in(denial.is_none());
         match denial {
             None => tracing::info!(name, %address, "an operator signed in"),
-            Some(denial) => tracing::info!(name, %address, %denial, "refused a sign-in"),
+            // The name may be a password in the wrong field; the audit log, which is bounded, has it.
+            Some(denial) => tracing::debug!(%address, %denial, "refused a sign-in"),
         }
         let note = Note {
             who: name.to_owned(),
