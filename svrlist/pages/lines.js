@@ -132,8 +132,8 @@ function measurements(measured) {
 // What messages are sent on first, in words.
 function primary(measured) {
   const to = [
-    measured.some(({ primary_out }) => primary_out) && 'origin',
-    measured.some(({ primary_in }) => primary_in) && 'edge',
+    measured.some(({ primary_up: primaryUp }) => primaryUp) && 'origin',
+    measured.some(({ primary }) => primary) && 'edge',
   ].filter(Boolean);
   if (to.length === 2) return 'primary';
   return to.length === 1 ? `primary to ${to[0]}` : '';

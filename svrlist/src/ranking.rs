@@ -277,7 +277,7 @@ impl Ranking {
         }
         share_among_near(&mut placed, user, self.near_pp);
         spread(&mut placed);
-        self.explore(&mut placed, user, &admits);
+        self.explore(&mut placed, user, &|edge: &Edge| !forbidden(&edge.name) && admits(edge));
         let best = self.entries.first().map_or(0.0, |entry| entry.score);
         placed.into_iter().map(|candidate| candidate.choice(best)).collect()
     }

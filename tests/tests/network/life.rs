@@ -99,7 +99,10 @@ fn a_message_lives_as_the_architecture_says() {
         )
         .await?;
         let list = network.list();
-        let load = async || Ok(list.get("edges").await?["edges"][0]["connections"].take());
+        let load = async || {
+            let told = list.get("edges").await?;
+            Ok(told.pointer("/edges/0/connections").cloned().unwrap_or_default())
+        };
         until("the report", load, |connections| *connections == 2).await?;
         story.step(
             "Account",

@@ -85,7 +85,7 @@ fn the_demo_pages_route_breaks_and_heals_lines() {
             let are = |key: &str, value: &Value| {
                 lines.iter().filter(|line| &line["measured"][0][key] == value).count()
             };
-            let primaries = [are("primary_in", &true.into()), are("primary_out", &true.into())];
+            let primaries = [are("primary", &true.into()), are("primary_up", &true.into())];
             are("state", &"good".into()) == LINES && primaries == [1, 1]
         })
         .await?;
