@@ -221,17 +221,22 @@ impl Learning {
     /// by their certificates, so this passes no gate, and one that will be listed by the next tick is
     /// heard already.
     pub fn handle_ends(&mut self, edge: &str, cell: Cell, ends: &Ends) {
+        self.handle_listed(edge);
+        // What is more than an edge can mean weighs as much as that: one gone mad outvotes nobody for long.
+        let (told, abnormal) = (ends.counted() as f64, ends.abnormal() as f64);
+        let ends = told.min(ENDS_MAX);
+        let abnormal = if told > 0.0 { abnormal * (ends / told) } else { 0.0 };
+        self.handle_tally(edge, cell, &Tally { ends, abnormal, ..Tally::default() });
+    }
+
+    /// An edge is listed: what is told of it is heard from now on, and not only from the next tick on.
+    pub fn handle_listed(&mut self, edge: &str) {
         if self.state.edges.get(edge).is_none() {
             let state = Arc::make_mut(&mut self.state);
             if let Some(slot) = state.edges.insert(&Arc::from(edge)) {
                 state.listed.insert(slot, state.clock);
             }
         }
-        // What is more than an edge can mean weighs as much as that: one gone mad outvotes nobody for long.
-        let (told, abnormal) = (ends.counted() as f64, ends.abnormal() as f64);
-        let ends = told.min(ENDS_MAX);
-        let abnormal = if told > 0.0 { abnormal * (ends / told) } else { 0.0 };
-        self.handle_tally(edge, cell, &Tally { ends, abnormal, ..Tally::default() });
     }
 
     /// A client told of itself.

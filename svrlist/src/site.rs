@@ -216,7 +216,11 @@ impl Site {
         let address = client_address(request.peer.ip(), &request.headers, trusted);
         let mut learning = self.learning();
         let mut again = false;
+        let list = self.list.load();
         for told in &body.reports {
+            if list.edges.iter().any(|listed| *listed.edge.name == *told.edge) {
+                learning.handle_listed(&told.edge);
+            }
             let report = learning::Report {
                 session: body.session_of(told),
                 address,
