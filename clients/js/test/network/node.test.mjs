@@ -104,7 +104,7 @@ test('an edge is killed under a dozen clients: all are elsewhere within seconds'
   for (const { linecast } of viewers) linecast.close();
   await until('all have reported', async () => rows(await network.reports()) >= before + viewers.length, 20_000);
   const { malformed, token } = await network.reports();
-  assert.deepEqual([malformed, token], [undefined, undefined]);
+  assert.deepEqual([malformed ?? 0, token ?? 0], [0, 0]);
 });
 
 /** A client in a network of its own, from where one port cannot be reached. */
