@@ -3,7 +3,7 @@
 //! 1. Edges report every two seconds over the line protocol; a [`registry`] knows which of them are
 //!    there. Several svrlists run side by side without talking: every edge reports to all of them.
 //! 2. A client asks `GET /svrlist`; its address gives its cell (region, carrier), the cell an order
-//!    of the edges ([`ranking`]) that is computed once a second at most, and the user a place of its
+//!    of the edges ([`ranking`]) that is computed a few times a second at most, and the user a place of its
 //!    own among equals.
 //! 3. When every report stops, the last state stays in force: svrlist never answers "nothing" while
 //!    it knows better.
@@ -30,6 +30,7 @@ pub mod learning;
 pub mod line;
 pub mod metrics;
 pub mod operators;
+pub mod pace;
 pub mod pages;
 pub mod planner;
 pub mod ranking;

@@ -128,6 +128,11 @@ impl Metrics {
         self.reports.get_or_create(&outcome(taken)).inc();
     }
 
+    /// A report gave way to the next one of its line.
+    pub fn superseded(&self) {
+        self.reports.get_or_create(&Outcome { outcome: "superseded" }).inc();
+    }
+
     /// An edge told how sessions ended: it was taken, or refused.
     pub fn ended(&self, taken: bool) {
         self.ends.get_or_create(&outcome(taken)).inc();

@@ -14,14 +14,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::edge::Edge;
+use crate::pace::Pace;
 
 /// All edges that were ever heard of, and the list last made from them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     known: BTreeMap<Arc<str>, Listed>,
     list: Arc<List>,
     /// Whether a report came in since the list was made.
     changed: bool,
+    /// Whether clients should hear of one of them before the next tick.
+    urgent: bool,
+    relisted: Pace,
     outage: Outage,
 }
 
@@ -75,7 +79,8 @@ impl Listed {
 
 impl Registry {
     /// An edge reported. Answers a new list at once when clients must hear of it before the next
-    /// tick: an edge that is new, or that began or stopped draining or being busy. An edge that says it is cut off
+    /// tick: an edge that is new, or that began or stopped draining or being busy. When there is more such
+    /// news, [`handle_urgent`](Self::handle_urgent) brings it. An edge that says it is cut off
     /// counts as such after [`CUT_OFF_AFTER`] of saying so: when the origin restarts, all edges are
     /// cut off for a moment and tell it one by one, and nobody should run from one to the next.
     pub fn handle_report(&mut self, mut edge: Edge, now: Instant) -> Option<Arc<List>> {
@@ -89,7 +94,14 @@ impl Registry {
         self.changed = true;
         let listed = before.filter(|before| !before.silent(now));
         let urgent = listed.is_none_or(|before| (before.edge.draining, before.edge.busy) != takes);
-        if urgent { self.handle_tick(now) } else { None }
+        self.urgent |= urgent;
+        if urgent { self.handle_urgent(now) } else { None }
+    }
+
+    /// To be called every [`RELIST_EVERY`]. Answers the list that urgent reports have been waiting for: however
+    /// many come, each new list means that edges are priced anew for every cell.
+    pub fn handle_urgent(&mut self, now: Instant) -> Option<Arc<List>> {
+        if self.urgent && self.relisted.pass(now) { self.handle_tick(now) } else { None }
     }
 
     /// Goes on with edges that were known before a restart. They are listed as when all fall
@@ -123,7 +135,7 @@ impl Registry {
         if same && !self.changed {
             return None;
         }
-        self.changed = false;
+        (self.changed, self.urgent) = (false, false);
         let generation = self.list.generation + 1;
         self.list = Arc::new(List { generation, edges, stale });
         Some(Arc::clone(&self.list))
@@ -180,6 +192,19 @@ impl Registry {
     }
 }
 
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            known: BTreeMap::new(),
+            list: Arc::default(),
+            changed: false,
+            urgent: false,
+            relisted: Pace::new(RELIST_EVERY, 1),
+            outage: Outage::None,
+        }
+    }
+}
+
 /// Whether so many edges heard, and so many missed, mean that it is us who cannot hear.
 fn cut_off(heard: usize, missed: usize) -> bool {
     let of = heard + missed;
@@ -207,6 +232,9 @@ pub const BACK_WITHIN: Duration = Duration::from_secs(4);
 
 /// How often silence is looked for, and the pace at which changes of load reach the ranking.
 pub const TICK: Duration = Duration::from_secs(1);
+
+/// How often urgent reports make a new list: the first at once, the others together.
+pub const RELIST_EVERY: Duration = Duration::from_millis(250);
 
 /// How long an edge says that it is cut off before it counts: several reports, and longer than an
 /// origin takes to restart.

@@ -37,7 +37,7 @@ use crate::learning::{self, Learning};
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::planner::{Asks, Planned, Planner};
-use crate::ranking::{Asker, Choice, Conditions, Policy, Ranking, Vantage};
+use crate::ranking::{self, Asker, Choice, Conditions, Policy, Ranking, Vantage};
 use crate::registry::List;
 use crate::report::Body;
 use crate::token::{Minute, Signer};
@@ -274,6 +274,18 @@ impl Site {
     /// What answers are made by: as of the last [`learn`](Self::learn), but for the policy.
     pub fn planned(&self) -> Arc<Planned> {
         Arc::clone(&self.planned.load().1)
+    }
+
+    /// Where the clients of an edge may go instead. With a thousand edges it takes about a millisecond.
+    pub fn elsewhere(&self, edge: &Edge) -> Vec<control::Alternative> {
+        let (list, planned) = (self.list.load(), self.planned());
+        let edges = list.edges.iter().map(|listed| &listed.edge);
+        ranking::elsewhere(edge, edges, &planned.conditions)
+    }
+
+    /// Changes with everything that [`elsewhere`](Self::elsewhere) is made of.
+    pub fn version(&self) -> (u64, u64) {
+        (self.list.load().generation, self.planned.load().0)
     }
 
     /// Follows this policy from the next answer on.

@@ -42,7 +42,7 @@ use crate::dashboard::{View, acknowledges};
 use crate::learning;
 use crate::metrics::Metrics;
 use crate::operators::Operators;
-use crate::registry::{List, Registry, TICK};
+use crate::registry::{List, RELIST_EVERY, Registry, TICK};
 use crate::site::lines::Wanted;
 use crate::site::{Moment, Site};
 use board::Board;
@@ -324,7 +324,7 @@ impl Svrlist {
         let admin = Admin::new(self.telemetry, readiness);
         tasks.spawn_essential("admin", admin.serve(self.admin, shutdown.clone()));
         let nodes = self.nodes.clone();
-        let intake = reports::Intake { desk: Arc::clone(&desk), nodes, weights: self.weights };
+        let intake = reports::Intake::new(Arc::clone(&desk), nodes, self.weights);
         tasks.spawn_essential("reports", intake.run(self.endpoint, shutdown.clone()));
         if let Some(state) = self.state {
             tasks.spawn_essential("state", state.keep(Arc::clone(&desk), shutdown.clone()));
@@ -384,13 +384,16 @@ fn now_ms() -> u64 {
 
 async fn tick(desk: Arc<Desk>, shutdown: Shutdown) {
     let mut interval = tokio::time::interval(TICK);
+    let mut urgent = tokio::time::interval(RELIST_EVERY);
     let mut lesson = tokio::time::interval(learning::TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    urgent.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     lesson.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.triggered() => return,
             _ = interval.tick() => desk.tell(|registry, now| registry.handle_tick(now)),
+            _ = urgent.tick() => desk.tell(|registry, now| registry.handle_urgent(now)),
             _ = lesson.tick() => {
                 // It may take longer than an answer may wait.
                 let desk = Arc::clone(&desk);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn::{Endpoint, Incoming};
 use shared::io::line::{self, Answered, CLOSE_DONE, LineError};
@@ -15,20 +15,27 @@ use shared::io::tls::Nodes;
 use shared::wire::control::{
     Down, Drain, Elsewhere, Ends, EndsTaken, Pong, Report, Up, Welcome, down, up,
 };
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
 
-use super::Desk;
+use super::{Desk, blocking};
 use crate::edge::Edge;
-use crate::ranking;
+use crate::pace::Pace;
 
 /// Everything the lines need.
 pub(super) struct Intake {
-    pub(super) desk: Arc<Desk>,
-    pub(super) nodes: Nodes,
-    pub(super) weights: BTreeMap<String, f64>,
+    desk: Arc<Desk>,
+    nodes: Nodes,
+    weights: BTreeMap<String, f64>,
+    /// Whose turn it is to [find out](Line::find_elsewhere), which takes a while in a large network.
+    finding: Semaphore,
 }
 
 impl Intake {
+    pub(super) fn new(desk: Arc<Desk>, nodes: Nodes, weights: BTreeMap<String, f64>) -> Self {
+        Self { desk, nodes, weights, finding: Semaphore::new(FINDING_MAX) }
+    }
+
     /// Answers lines until the shutdown.
     pub(super) async fn run(self, endpoint: Endpoint, shutdown: Shutdown) {
         let this = Arc::new(self);
@@ -71,7 +78,7 @@ impl Intake {
         let edge = answered.peer.name.clone();
         tracing::info!(edge, %remote, "an edge opened a line");
         self.desk.metrics.line_opened();
-        let ended = self.listen(answered).await;
+        let ended = Arc::clone(&self).listen(answered).await;
         self.desk.metrics.line_closed();
         match ended {
             Ok(()) => tracing::info!(edge, %remote, "an edge closed its line"),
@@ -83,64 +90,47 @@ impl Intake {
     }
 
     /// Listens to one edge until it or the line ends.
-    async fn listen(&self, mut answered: Answered) -> Result<(), LineError> {
-        let welcome = Welcome {
-            node: self.nodes.name().name,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Welcome::default()
-        };
-        answered.down.send(&Down { kind: Some(down::Kind::Welcome(welcome)), number: 0 }).await?;
+    async fn listen(self: Arc<Self>, answered: Answered) -> Result<(), LineError> {
         let connection = answered.connection.clone();
         let mut distrusted = pin!(line::distrusted(&connection, &self.nodes));
-        let (mut refused, mut refused_ends) = (false, false);
-        let mut told = Elsewhere::default();
         let mut wanted = self.desk.control.wanted();
-        let mut drain = None;
-        let mut reported: Option<Edge> = None;
+        let mut line = Line::new(&self, answered);
+        line.welcome().await?;
         loop {
+            let waits = line.held.is_some();
+            let free_at = line.pace.free_at().map_or_else(tokio::time::Instant::now, Into::into);
             let message = tokio::select! {
-                message = answered.up.receive() => message?,
+                message = line.answered.up.receive() => message,
+                () = tokio::time::sleep_until(free_at), if waits => {
+                    line.hear_held().await?;
+                    continue;
+                }
+                Some(found) = line.finding.join_next() => {
+                    line.tell_elsewhere(found).await?;
+                    continue;
+                }
                 Ok(()) = wanted.changed() => {
-                    let Some(edge) = &reported else { continue };
-                    let rate = wanted.borrow_and_update().drain_rate(edge);
-                    tell_drain(&mut answered, &mut drain, rate).await?;
+                    line.find_elsewhere();
+                    line.tell_drain().await?;
                     continue;
                 }
                 error = &mut distrusted => return Err(error),
             };
-            let Some(Up { kind, .. }) = message else { return Ok(()) };
+            let kind = match message {
+                Ok(Some(Up { kind, .. })) => kind,
+                ended => {
+                    // An edge's last word counts, however many came right before; nobody hears an answer.
+                    let _ = line.hear().await;
+                    return ended.map(|_| ());
+                }
+            };
             match kind {
                 Some(up::Kind::Report(report)) => {
-                    let Some(edge) = self.report(&report, &answered.peer.name, &mut refused) else {
-                        continue;
-                    };
-                    if let Some(ends) = &report.ends {
-                        self.ends(&edge, ends, &mut refused_ends);
-                        let taken = EndsTaken { session: ends.session, number: ends.number };
-                        let kind = Some(down::Kind::EndsTaken(taken));
-                        answered.down.send(&Down { kind, number: 0 }).await?;
-                    }
-                    let list = self.desk.site.list();
-                    let edges = list.edges.iter().map(|listed| &listed.edge);
-                    let planned = self.desk.site.planned();
-                    let alternatives = ranking::elsewhere(&edge, edges, &planned.conditions);
-                    let elsewhere = Elsewhere { alternatives };
-                    if elsewhere != told {
-                        told = elsewhere.clone();
-                        let kind = Some(down::Kind::Elsewhere(elsewhere));
-                        answered.down.send(&Down { kind, number: 0 }).await?;
-                    }
-                    // After the places to go to.
-                    let rate = wanted.borrow_and_update().drain_rate(&edge);
-                    tell_drain(&mut answered, &mut drain, rate).await?;
-                    reported = Some(edge);
+                    line.hold(report);
+                    line.hear_held().await?;
                 }
                 Some(up::Kind::Ping(ping)) => {
-                    let pong = Pong { sent_us: ping.sent_us };
-                    answered
-                        .down
-                        .send(&Down { kind: Some(down::Kind::Pong(pong)), number: 0 })
-                        .await?;
+                    line.send(down::Kind::Pong(Pong { sent_us: ping.sent_us })).await?;
                 }
                 // What an edge says to origins; newer edges may say more.
                 Some(
@@ -187,21 +177,154 @@ impl Intake {
     }
 }
 
-/// Tells an edge how many clients a second it is to send on, if it has not been told on this line.
-async fn tell_drain(
-    answered: &mut Answered,
-    told: &mut Option<f64>,
-    rate_per_s: f64,
-) -> Result<(), LineError> {
-    if told.replace(rate_per_s) == Some(rate_per_s) {
-        return Ok(());
+/// One edge's line: what the edge told last, and what it was told.
+struct Line {
+    intake: Arc<Intake>,
+    answered: Answered,
+    /// The report whose turn has not come.
+    held: Option<Report>,
+    pace: Pace,
+    /// Whether the last report, and the last ends, were refused.
+    refused: (bool, bool),
+    edge: Option<Arc<Edge>>,
+    /// Finds out where the edge's clients may go instead; at most one task.
+    finding: JoinSet<Found>,
+    found: Found,
+    /// How many clients a second the edge knows it is to send on.
+    drain: Option<f64>,
+}
+
+/// Where an edge's clients may go instead, and [of when](crate::site::Site::version) that is.
+#[derive(Default)]
+struct Found {
+    version: Option<(u64, u64)>,
+    elsewhere: Elsewhere,
+}
+
+impl Line {
+    fn new(intake: &Arc<Intake>, answered: Answered) -> Self {
+        Self {
+            intake: Arc::clone(intake),
+            answered,
+            held: None,
+            pace: Pace::new(REPORT_EVERY, REPORTS_AT_ONCE),
+            refused: (false, false),
+            edge: None,
+            finding: JoinSet::new(),
+            found: Found::default(),
+            drain: None,
+        }
     }
-    let kind = Some(down::Kind::Drain(Drain { rate_per_s }));
-    answered.down.send(&Down { kind, number: 0 }).await
+
+    async fn welcome(&mut self) -> Result<(), LineError> {
+        let welcome = Welcome {
+            node: self.intake.nodes.name().name,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Welcome::default()
+        };
+        self.send(down::Kind::Welcome(welcome)).await
+    }
+
+    async fn send(&mut self, kind: down::Kind) -> Result<(), LineError> {
+        self.answered.down.send(&Down { kind: Some(kind), number: 0 }).await
+    }
+
+    /// Keeps a report for its turn, in place of one that has not had it: the later one says all that the
+    /// earlier one did but for how sessions ended.
+    fn hold(&mut self, mut report: Report) {
+        if let Some(before) = self.held.take() {
+            self.intake.desk.metrics.superseded();
+            report.ends = report.ends.or(before.ends);
+        }
+        self.held = Some(report);
+    }
+
+    /// Hears what is held if it has its turn.
+    async fn hear_held(&mut self) -> Result<(), LineError> {
+        if self.held.is_some() && self.pace.pass(Instant::now()) {
+            self.hear().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn hear(&mut self) -> Result<(), LineError> {
+        let Some(report) = self.held.take() else { return Ok(()) };
+        let peer = &self.answered.peer.name;
+        let Some(edge) = self.intake.report(&report, peer, &mut self.refused.0) else {
+            return Ok(());
+        };
+        if let Some(ends) = &report.ends {
+            self.intake.ends(&edge, ends, &mut self.refused.1);
+            let taken = EndsTaken { session: ends.session, number: ends.number };
+            self.send(down::Kind::EndsTaken(taken)).await?;
+        }
+        self.edge = Some(Arc::new(edge));
+        self.find_elsewhere();
+        self.tell_drain().await
+    }
+
+    /// Begins to find out where the edge's clients may go instead, if that may have changed.
+    fn find_elsewhere(&mut self) {
+        let Some(edge) = self.edge.clone() else { return };
+        let site = &self.intake.desk.site;
+        if !self.finding.is_empty() || self.found.version == Some(site.version()) {
+            return;
+        }
+        let intake = Arc::clone(&self.intake);
+        self.finding.spawn(async move {
+            let _turn = intake.finding.acquire().await;
+            let desk = Arc::clone(&intake.desk);
+            let find = move || {
+                let version = Some(desk.site.version());
+                let elsewhere = Elsewhere { alternatives: desk.site.elsewhere(&edge) };
+                Found { version, elsewhere }
+            };
+            blocking(find).await
+        });
+    }
+
+    async fn tell_elsewhere(&mut self, found: Result<Found, JoinError>) -> Result<(), LineError> {
+        let found = found.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let before = std::mem::replace(&mut self.found, found).elsewhere;
+        if before != self.found.elsewhere {
+            self.send(down::Kind::Elsewhere(self.found.elsewhere.clone())).await?;
+        }
+        self.tell_drain().await
+    }
+
+    /// Tells the edge how many clients a second it is to send on if it does not know: after the places to go
+    /// to, and these as operators want them by now.
+    async fn tell_drain(&mut self) -> Result<(), LineError> {
+        let Some(edge) = &self.edge else { return Ok(()) };
+        let desk = &self.intake.desk;
+        let rate_per_s = desk.control.wanted().borrow().drain_rate(edge);
+        if self.drain == Some(rate_per_s) {
+            return Ok(());
+        }
+        let planned = |version: (u64, u64)| version.1;
+        if self.found.version.map(planned) != Some(planned(desk.site.version())) {
+            self.find_elsewhere();
+        }
+        if !self.finding.is_empty() {
+            return Ok(());
+        }
+        self.drain = Some(rate_per_s);
+        self.send(down::Kind::Drain(Drain { rate_per_s })).await
+    }
 }
 
 /// Lines at the same time: several for each of some hundred edges.
 const LINES_MAX: usize = 4096;
+
+/// How often a line's reports are heard when they come faster: ten times as often as edges report.
+const REPORT_EVERY: Duration = Duration::from_millis(200);
+
+/// Reports that are heard at once after a rest: an edge that has news says so between two others.
+const REPORTS_AT_ONCE: u32 = 5;
+
+/// Lines for which it is found out at the same time where clients may go instead.
+const FINDING_MAX: usize = 1;
 
 /// How long the end of the service waits for its close to be sent.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);

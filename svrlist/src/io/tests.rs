@@ -20,6 +20,7 @@ use crate::fixture;
 
 mod board;
 mod contract;
+mod reports;
 mod strangers;
 
 /// Longer than any test should take: reaching it is the failure.

@@ -40,6 +40,7 @@ impl World {
         ] {
             registry.handle_report(fixture::edge(name, region, carrier), world.now.monotonic);
         }
+        registry.handle_tick(world.now.monotonic);
         world.site.set_list(registry.list());
         world
     }
@@ -148,6 +149,7 @@ fn without_a_uid_an_ipv6_subscriber_is_its_network() {
         let edge = fixture::edge(&format!("edge-{n}"), "110000", "telecom");
         registry.handle_report(edge, world.now.monotonic);
     }
+    registry.handle_tick(world.now.monotonic);
     world.site.set_list(registry.list());
     let named = |peer: &str| world.get_as("/svrlist", peer, None).1["servers"].clone();
     // Privacy addresses change daily within one /64.
