@@ -1,11 +1,15 @@
 //! What the tests of this crate have in common: reports of made-up edges.
 
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use shared::io::http::Response;
 use shared::wire::control;
 
 use crate::edge::Edge;
+use crate::site::Moment;
 
 /// The report of an idle edge with a goim listener on 7611 and an HTTP listener on 7612.
 pub(crate) fn report(edge: &str, region: &str, carrier: &str) -> control::Report {
@@ -55,4 +59,13 @@ pub(crate) fn body(response: Response) -> Bytes {
         std::task::Poll::Ready(collected) => collected.unwrap().to_bytes(),
         std::task::Poll::Pending => panic!("the body is not all there"),
     }
+}
+
+/// So many seconds after a beginning that all tests have in common, on both clocks.
+#[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of tests")]
+pub(crate) fn moment(seconds: u64) -> Moment {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = Duration::from_secs(seconds);
+    let calendar = UNIX_EPOCH + Duration::from_secs(1_000_000_000) + since;
+    Moment { monotonic: *START + since, calendar }
 }

@@ -4,7 +4,8 @@
 //! script can read; programs send `Authorization: Bearer KEY`. Neither is kept: of tokens and keys
 //! there are digests only. Passwords are verified elsewhere, since that is slow on purpose: see
 //! [`Operators::begin`] and [`Check::verify`]. Whoever guesses is slowed by address and by name
-//! ([`guesses`]).
+//! ([`guesses`]), and shuts nobody out: not from where they signed in lately, and no key that is too
+//! long to be guessed.
 //!
 //! A browser sends its cookie along with whatever a page asks for, so what changes something by a
 //! cookie must come from a page of ours ([`is_same_origin`]). A key is never sent unasked.
@@ -19,7 +20,7 @@ mod sessions;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use blake2::{Blake2s256, Digest as _};
 use hyper::HeaderMap;
@@ -30,6 +31,8 @@ use ipnet::IpNet;
 use shared::address::client_address;
 use shared::io::http::{Request, Response, StatusCode, error};
 use subtle::ConstantTimeEq;
+
+use crate::site::Moment;
 
 pub use config::{Account, Config};
 use guesses::{Guesses, Pace};
@@ -69,10 +72,18 @@ pub struct Operator {
 #[derive(Debug)]
 pub struct Operators {
     accounts: BTreeMap<Arc<str>, Account>,
-    keys: Vec<(Digest, Operator)>,
+    keys: Vec<Key>,
     open: bool,
     trusted: Vec<IpNet>,
     state: Mutex<State>,
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    digest: Digest,
+    operator: Operator,
+    /// Whether nobody can guess it.
+    is_long: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +110,9 @@ pub enum Denial {
         /// When the next one is looked at.
         wait: Duration,
     },
+    /// So many passwords are being verified that this one was not looked at.
+    #[error("too many sign-ins at once: try again")]
+    Busy,
     /// Name and password do not belong together.
     #[error("name or password is wrong")]
     Wrong,
@@ -118,13 +132,18 @@ impl Denial {
         let status = match self {
             Self::Unknown | Self::Nobody | Self::Wrong => StatusCode::UNAUTHORIZED,
             Self::Guessing { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Viewer | Self::CrossSite => StatusCode::FORBIDDEN,
         };
         let mut response = error(status, &self.to_string());
         let headers = response.headers_mut();
         match self {
             Self::Guessing { wait } => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+                let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Self::Busy => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(BUSY_FOR.as_secs()));
             }
             Self::Unknown | Self::Nobody => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -146,7 +165,8 @@ impl Operators {
             .collect();
         let keys = accounts.iter().filter_map(|(name, account)| {
             let operator = Operator { name: Arc::clone(name), role: account.role };
-            Some((digest(account.key.as_ref()?.expose().as_bytes()), operator))
+            let key = account.key.as_ref()?.expose().as_bytes();
+            Some(Key { digest: digest(key), operator, is_long: key.len() >= KEY_BYTES_LONG })
         });
         let state = State {
             sessions: Sessions::new(config.lifetime, config.idle),
@@ -175,12 +195,22 @@ impl Operators {
 
     /// Who sends this request; `None` if it does not say, or says it wrongly. Counts as use of its
     /// session.
-    pub fn identify(&self, request: &Request, now: SystemTime) -> Option<Operator> {
+    pub fn identify(&self, request: &Request, now: Instant) -> Option<Operator> {
         self.who(request.peer.ip(), &request.headers, now).ok()
     }
 
+    /// Whether a request with this head comes from an admin. A wrong key is not counted: it will be
+    /// when the request is answered.
+    pub fn is_admin(&self, peer: IpAddr, headers: &HeaderMap, now: Instant) -> bool {
+        let operator = match bearer(headers) {
+            Some(key) => self.look_at_key(key, self.address(peer, headers), now),
+            None => self.who(peer, headers, now),
+        };
+        operator.is_ok_and(|operator| operator.role >= Role::Admin)
+    }
+
     /// Whether a request may read what operators see, and who sends it.
-    pub fn may_read(&self, request: &Request, now: SystemTime) -> Result<Option<Operator>, Denial> {
+    pub fn may_read(&self, request: &Request, now: Instant) -> Result<Option<Operator>, Denial> {
         match self.who(request.peer.ip(), &request.headers, now) {
             Ok(operator) => Ok(Some(operator)),
             Err(_) if self.open => Ok(None),
@@ -193,7 +223,7 @@ impl Operators {
         &self,
         peer: IpAddr,
         headers: &HeaderMap,
-        now: SystemTime,
+        now: Instant,
     ) -> Result<Operator, Denial> {
         let operator = self.who(peer, headers, now)?;
         if operator.role < Role::Admin {
@@ -205,34 +235,52 @@ impl Operators {
         Ok(operator)
     }
 
-    fn who(&self, peer: IpAddr, headers: &HeaderMap, now: SystemTime) -> Result<Operator, Denial> {
-        let unknown = if self.accounts.is_empty() { Denial::Nobody } else { Denial::Unknown };
+    fn who(&self, peer: IpAddr, headers: &HeaderMap, now: Instant) -> Result<Operator, Denial> {
         if let Some(key) = bearer(headers) {
-            return self.by_key(key, self.address(peer, headers), now);
+            let address = self.address(peer, headers);
+            let looked = self.look_at_key(key, address, now);
+            if matches!(looked, Err(Denial::Unknown | Denial::Nobody)) {
+                self.lock().keys.take(address, None, now);
+            }
+            return looked;
         }
         let mut state = self.lock();
         let name = tokens(headers).find_map(|token| state.sessions.use_of(&token, now));
-        let name = name.ok_or(unknown)?;
-        let account = self.accounts.get(&name).ok_or(unknown)?;
+        let name = name.ok_or(self.unknown())?;
+        let account = self.accounts.get(&name).ok_or(self.unknown())?;
         Ok(Operator { name, role: account.role })
     }
 
-    fn by_key(&self, key: &str, address: IpAddr, now: SystemTime) -> Result<Operator, Denial> {
-        let mut state = self.lock();
-        state.keys.may(address, None, now).map_err(|wait| Denial::Guessing { wait })?;
+    fn unknown(&self) -> Denial {
+        if self.accounts.is_empty() { Denial::Nobody } else { Denial::Unknown }
+    }
+
+    fn look_at_key(&self, key: &str, address: IpAddr, now: Instant) -> Result<Operator, Denial> {
         let presented = digest(key.as_bytes());
         let mut found = None;
         // All of them, so that the time says nothing of which.
-        for (digest, operator) in &self.keys {
-            if bool::from(digest.ct_eq(&presented)) {
-                found = Some(operator.clone());
+        for key in &self.keys {
+            if bool::from(key.digest.ct_eq(&presented)) {
+                found = Some(key);
             }
         }
-        let known = if self.accounts.is_empty() { Denial::Nobody } else { Denial::Unknown };
-        found.ok_or_else(|| {
-            state.keys.take(address, None, now);
-            known
-        })
+        // To refuse a long one because others guess would protect nothing.
+        if !found.is_some_and(|key| key.is_long) {
+            let paced = self.lock().keys.may(address, None, now);
+            paced.map_err(|wait| Denial::Guessing { wait })?;
+        }
+        found.map(|key| key.operator.clone()).ok_or(self.unknown())
+    }
+
+    /// The operator of this name signed in from this address before a restart.
+    pub fn remember(&self, name: &str, address: IpAddr, at: SystemTime, now: Moment) {
+        let Some((name, _)) = self.accounts.get_key_value(name) else { return };
+        let age = now.calendar.duration_since(at).unwrap_or_default();
+        // Where the clock does not reach back so far it was lately.
+        let at = now.monotonic.checked_sub(age).unwrap_or(now.monotonic);
+        if age < guesses::KNOWN_FOR {
+            self.lock().passwords.remember(address, name, at, now.monotonic);
+        }
     }
 
     /// Begins a sign-in: what is to be verified, which is slow, before [`Operators::sign_in`].
@@ -242,19 +290,26 @@ impl Operators {
         name: &str,
         password: &str,
         address: IpAddr,
-        now: SystemTime,
+        now: Instant,
     ) -> Result<Check, Denial> {
         let account = self.accounts.get_key_value(name);
         let guessed = account.map(|(name, _)| name);
-        let mut state = self.lock();
-        state.passwords.may(address, guessed, now).map_err(|wait| Denial::Guessing { wait })?;
-        state.passwords.take(address, guessed, now);
         let with_password = |account: &Account| account.password.clone();
         let real = account.and_then(|(_, account)| with_password(account));
         let decoy = || self.accounts.values().find_map(with_password);
         let is_real = real.is_some();
+        let mut state = self.lock();
+        state.passwords.may(address, guessed, now).map_err(|wait| Denial::Guessing { wait })?;
+        state.passwords.take(address, guessed, now);
+        let is_known = guessed.is_some_and(|name| state.passwords.is_known(address, name, now));
         let Some(stored) = real.or_else(decoy) else { return Err(Denial::Nobody) };
-        Ok(Check::new(stored, password, is_real))
+        Ok(Check::new(stored, password, is_real, is_known))
+    }
+
+    /// What [`Operators::begin`] began was not looked at, so it was no guess.
+    pub fn give_up(&self, name: &str, address: IpAddr, now: Instant) {
+        let guessed = self.accounts.get_key_value(name).map(|(name, _)| name);
+        self.lock().passwords.give_back(address, guessed, now);
     }
 
     /// Opens a session for an operator whose password was right. `token` is random.
@@ -263,7 +318,7 @@ impl Operators {
         name: &str,
         address: IpAddr,
         token: &Token,
-        now: SystemTime,
+        now: Instant,
     ) -> Option<Operator> {
         let (name, account) = self.accounts.get_key_value(name)?;
         let mut state = self.lock();
@@ -273,15 +328,16 @@ impl Operators {
     }
 
     /// Ends the session of a request; who it was.
-    pub fn sign_out(&self, headers: &HeaderMap, now: SystemTime) -> Option<Arc<str>> {
+    pub fn sign_out(&self, headers: &HeaderMap, now: Instant) -> Option<Arc<str>> {
         let mut state = self.lock();
         tokens(headers).filter_map(|token| state.sessions.close(&token, now)).last()
     }
 
     /// When the session of a request ends at the latest.
-    pub fn ends(&self, headers: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
+    pub fn ends(&self, headers: &HeaderMap, now: Moment) -> Option<SystemTime> {
         let state = self.lock();
-        tokens(headers).find_map(|token| state.sessions.ends(&token, now))
+        let left = tokens(headers).find_map(|token| state.sessions.left(&token, now.monotonic))?;
+        Some(now.calendar + left)
     }
 
     /// A session ends so long after its sign-in.
@@ -364,7 +420,11 @@ const COOKIES_MAX: usize = 4;
 const PASSWORDS_BY_ADDRESS: Pace = Pace { burst: 10.0, every: Duration::from_secs(10) };
 /// The same from many addresses, for one name.
 const PASSWORDS_BY_NAME: Pace = Pace { burst: 30.0, every: Duration::from_secs(10) };
-/// Keys are long; this is for whoever made a short one, and spares the log.
+/// What it is to wait where too many passwords are being verified.
+const BUSY_FOR: Duration = Duration::from_secs(2);
+/// A key of so many bytes is not guessed in a life, even if it is hexadecimal.
+const KEY_BYTES_LONG: usize = 16;
+/// This is for whoever made a shorter one, and spares the log.
 const KEYS_BY_ADDRESS: Pace = Pace { burst: 20.0, every: Duration::from_secs(1) };
 
 #[cfg(test)]

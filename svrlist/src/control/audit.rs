@@ -7,9 +7,11 @@
 //! Invariant: numbers grow by one, and memory is bounded.
 
 use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+
+use crate::site::Moment;
 
 /// One thing that was done or tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,13 @@ pub struct Entry {
     /// Failures before this one that have no entry.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+}
+
+impl Entry {
+    /// Whether somebody signed in.
+    pub fn is_sign_in(&self) -> bool {
+        self.action == SIGN_IN && self.outcome == DONE
+    }
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -70,7 +79,7 @@ pub struct Audit {
     next: u64,
     entries: VecDeque<Entry>,
     /// Entries of strangers that are not yet forgotten, and when that was.
-    strange: (f64, u64),
+    strange: (f64, Option<Instant>),
     left_out: u64,
 }
 
@@ -85,24 +94,23 @@ impl Audit {
             entries.push_back(entry);
         }
         let next = entries.iter().map(|entry| entry.id + 1).max().unwrap_or(1);
-        Self { next, entries, strange: (0.0, 0), left_out: 0 }
+        Self { next, entries, strange: (0.0, None), left_out: 0 }
     }
 
     /// Makes an entry, to be written as a line; `None` if strangers made too many.
-    pub fn note(&mut self, note: Note, now: SystemTime) -> Option<Entry> {
-        let at_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        if note.strange && !self.may_be_strange(at_ms) {
+    pub fn note(&mut self, note: Note, now: Moment) -> Option<Entry> {
+        if note.strange && !self.may_be_strange(now.monotonic) {
             self.left_out += 1;
             return None;
         }
         let short = |text: &str| text.chars().take(TEXT_CHARS_MAX).collect::<String>();
         let entry = Entry {
             id: self.next,
-            at_ms,
+            at_ms: now.since_1970_ms(),
             who: short(&note.who),
             from: short(&note.from),
             action: note.action.to_owned(),
-            outcome: if note.done { "ok" } else { "refused" }.to_owned(),
+            outcome: if note.done { DONE } else { "refused" }.to_owned(),
             detail: note.detail.iter().map(|line| short(line)).collect(),
             note: short(&note.note),
             revision: note.revision,
@@ -116,12 +124,13 @@ impl Audit {
         Some(entry)
     }
 
-    fn may_be_strange(&mut self, at_ms: u64) -> bool {
+    fn may_be_strange(&mut self, now: Instant) -> bool {
         let (count, since) = self.strange;
-        let forgotten = at_ms.saturating_sub(since) as f64 / STRANGE_EVERY_MS;
+        let passed = since.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        let forgotten = passed / STRANGE_EVERY_S;
         let count = (count - forgotten).max(0.0);
         let may = count + 1.0 <= STRANGE_BURST;
-        self.strange = (if may { count + 1.0 } else { count }, at_ms);
+        self.strange = (if may { count + 1.0 } else { count }, Some(now));
         may
     }
 
@@ -136,19 +145,19 @@ impl Audit {
 pub const ENTRIES_MAX: usize = 5_000;
 /// Longest text of an entry, characters.
 const TEXT_CHARS_MAX: usize = 500;
-/// Entries that strangers may cause at once, and then one in so many milliseconds: 14,000 a day.
+/// Entries that strangers may cause at once, and then one in so many seconds: 14,000 a day.
 const STRANGE_BURST: f64 = 100.0;
-const STRANGE_EVERY_MS: f64 = 6_000.0;
+const STRANGE_EVERY_S: f64 = 6.0;
+
+/// What somebody does who signs in.
+pub const SIGN_IN: &str = "sign-in";
+/// What comes of what is done.
+const DONE: &str = "ok";
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seconds)
-    }
+    use crate::fixture::moment as at;
 
     fn note(who: &str, strange: bool) -> Note {
         Note { who: who.to_owned(), action: "sign-in", strange, ..Note::default() }
@@ -164,6 +173,16 @@ mod tests {
         assert!(entry.left_out > 0);
         assert_eq!(audit.read(None, 1000).last().unwrap().who, "ann");
         assert_eq!(entry.id, 118);
+    }
+
+    #[test]
+    fn a_calendar_that_jumps_hides_nobody_and_lets_nobody_write_more() {
+        let mut audit = Audit::new([]);
+        let written = [(0, 0), (0, 100), (6, 0), (12, 1)].map(|(seconds, hours)| {
+            let now = Moment { calendar: at(3600 * hours).calendar, ..at(seconds) };
+            (0..1000).filter(|_| audit.note(note("x", true), now).is_some()).count()
+        });
+        assert_eq!(written, [100, 0, 1, 1]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Board {
 
     /// Answers a request for a view.
     pub(super) fn answer(&self, request: &Request, view: Result<View, Refusal>) -> Response {
-        if let Err(denial) = self.operators.may_read(request, now().calendar) {
+        if let Err(denial) = self.operators.may_read(request, now().monotonic) {
             return private(denial.response());
         }
         match view {
@@ -68,7 +68,7 @@ impl Board {
 
     /// An open stream counts as use of its session.
     fn may_read(&self, request: &Request) -> bool {
-        self.operators.may_read(request, now().calendar).is_ok()
+        self.operators.may_read(request, now().monotonic).is_ok()
     }
 
     /// Notes that an operator has seen an alert, or takes that back; with what is to be written down of it.
@@ -85,7 +85,7 @@ impl Board {
         };
         let now = now();
         let (peer, headers) = (request.peer.ip(), &request.headers);
-        let operator = match self.operators.may_change(peer, headers, now.calendar) {
+        let operator = match self.operators.may_change(peer, headers, now.monotonic) {
             Ok(operator) => operator,
             Err(denial) => return (private(denial.response()), None),
         };

@@ -135,7 +135,7 @@ impl Desk {
         if let Some(alert) = acknowledges(&request.path) {
             let (answer, note) = self.board.acknowledge(request, alert);
             if let Some(note) = note {
-                self.control.note(note, now().calendar).await;
+                self.control.note(note, now()).await;
             }
             return answer;
         }

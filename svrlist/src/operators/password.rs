@@ -81,11 +81,18 @@ pub struct Check {
     /// Whether it is of the operator that was named. Others are verified all the same, so that the
     /// time does not tell which names there are.
     is_real: bool,
+    is_known: bool,
 }
 
 impl Check {
-    pub(super) fn new(kept: Password, presented: &str, is_real: bool) -> Self {
-        Self { kept, presented: Secret::new(presented), is_real }
+    pub(super) fn new(kept: Password, presented: &str, is_real: bool, is_known: bool) -> Self {
+        Self { kept, presented: Secret::new(presented), is_real, is_known }
+    }
+
+    /// Whether the operator who was named signed in from there lately, so that no stranger is
+    /// before its turn.
+    pub fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// Whether it is the right one. Takes tens of milliseconds and megabytes: not for a thread
@@ -140,7 +147,7 @@ mod tests {
 
     fn check(kept: &str, presented: &str) -> bool {
         let kept = Password::read(&Secret::new(kept)).unwrap();
-        Check::new(kept, presented, true).verify()
+        Check::new(kept, presented, true, false).verify()
     }
 
     #[test]
@@ -156,7 +163,7 @@ mod tests {
     #[test]
     fn the_right_password_of_somebody_else_is_wrong() {
         let kept = Password::read(&Secret::new("plain")).unwrap();
-        assert!(!Check::new(kept, "plain", false).verify());
+        assert!(!Check::new(kept, "plain", false, false).verify());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,8 +49,8 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Session {
     name: Arc<str>,
-    opened: SystemTime,
-    used: SystemTime,
+    opened: Instant,
+    used: Instant,
 }
 
 impl Sessions {
@@ -63,7 +63,7 @@ impl Sessions {
     }
 
     /// Opens a session; should there be too many, the one that was not used for the longest ends.
-    pub(super) fn open(&mut self, name: Arc<str>, token: &Token, now: SystemTime) {
+    pub(super) fn open(&mut self, name: Arc<str>, token: &Token, now: Instant) {
         let (lifetime, idle) = (self.lifetime, self.idle);
         self.open.retain(|_, session| session.lasts(lifetime, idle, now));
         let of_one = self.open.values().filter(|session| session.name == name).count();
@@ -84,7 +84,7 @@ impl Sessions {
     }
 
     /// Whose token this is; its session is in use.
-    pub(super) fn use_of(&mut self, token: &Token, now: SystemTime) -> Option<Arc<str>> {
+    pub(super) fn use_of(&mut self, token: &Token, now: Instant) -> Option<Arc<str>> {
         let (lifetime, idle) = (self.lifetime, self.idle);
         let session = self.open.get_mut(&digest(&token.0))?;
         if !session.lasts(lifetime, idle, now) {
@@ -95,23 +95,23 @@ impl Sessions {
         Some(Arc::clone(&session.name))
     }
 
-    /// When a token is worth nothing at the latest.
-    pub(super) fn ends(&self, token: &Token, now: SystemTime) -> Option<SystemTime> {
+    /// How long a token is worth something at most.
+    pub(super) fn left(&self, token: &Token, now: Instant) -> Option<Duration> {
         let session = self.open.get(&digest(&token.0))?;
-        session.lasts(self.lifetime, self.idle, now).then(|| session.opened + self.lifetime)
+        let age = now.saturating_duration_since(session.opened);
+        session.lasts(self.lifetime, self.idle, now).then(|| self.lifetime.saturating_sub(age))
     }
 
     /// Ends a session; whose it was.
-    pub(super) fn close(&mut self, token: &Token, now: SystemTime) -> Option<Arc<str>> {
+    pub(super) fn close(&mut self, token: &Token, now: Instant) -> Option<Arc<str>> {
         let session = self.open.remove(&digest(&token.0))?;
         session.lasts(self.lifetime, self.idle, now).then_some(session.name)
     }
 }
 
 impl Session {
-    fn lasts(&self, lifetime: Duration, idle: Duration, now: SystemTime) -> bool {
-        // A clock that was set back makes no session older than it is.
-        let age = |since| now.duration_since(since).unwrap_or_default();
+    fn lasts(&self, lifetime: Duration, idle: Duration, now: Instant) -> bool {
+        let age = |since| now.saturating_duration_since(since);
         age(self.opened) < lifetime && age(self.used) < idle
     }
 }
@@ -127,8 +127,8 @@ const SESSIONS_OF_ONE_MAX: usize = 20;
 mod tests {
     use super::*;
 
-    fn at(minutes: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + 60 * minutes)
+    fn at(minutes: u64) -> Instant {
+        crate::fixture::moment(60 * minutes).monotonic
     }
 
     fn token(number: u32) -> Token {
@@ -148,9 +148,9 @@ mod tests {
         for minute in (0..60).step_by(9) {
             assert_eq!(sessions.use_of(&token(1), at(minute)).as_deref(), Some("ann"), "{minute}");
         }
-        assert_eq!(sessions.ends(&token(1), at(55)), Some(at(60)));
+        assert_eq!(sessions.left(&token(1), at(55)), Some(Duration::from_secs(5 * 60)));
         assert_eq!(sessions.use_of(&token(1), at(60)), None);
-        assert_eq!(sessions.ends(&token(1), at(55)), None, "it is gone");
+        assert_eq!(sessions.left(&token(1), at(55)), None, "it is gone");
         sessions.open("ann".into(), &token(2), at(0));
         assert_eq!(sessions.use_of(&token(2), at(10)), None, "nobody used it");
         assert_eq!(sessions.use_of(&token(3), at(0)), None);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::tests::config;
+use crate::fixture::moment;
 
 const CONFIG: &str = r#"
     trusted_proxies = ["10.0.0.0/8"]
@@ -21,8 +22,8 @@ fn operators() -> Operators {
     Operators::new(&config.operators, config.dashboard.open, config.answers.trusted_proxies)
 }
 
-fn at(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seconds)
+fn at(seconds: u64) -> Instant {
+    moment(seconds).monotonic
 }
 
 fn address() -> IpAddr {
@@ -44,7 +45,7 @@ fn signed_in(operators: &Operators, name: &str, password: &str, number: u8) -> O
 fn may_change(
     operators: &Operators,
     lines: &[(&'static str, &str)],
-    now: SystemTime,
+    now: Instant,
 ) -> Result<Arc<str>, Denial> {
     operators.may_change(address(), &headers(lines), now).map(|operator| operator.name)
 }
@@ -128,10 +129,59 @@ fn guessing_is_slow() {
     assert!(begun.unwrap().verify(), "others are not bound by that");
 
     let key = |now| may_change(&operators, &[("authorization", "Bearer wrong")], now);
+    let admin = headers(&[("authorization", "Bearer wrong")]);
+    assert!((0..100).all(|_| !operators.is_admin(address(), &admin, at(0))), "not counted yet");
     let looked = (0..1000).filter(|_| key(at(0)) == Err(Denial::Unknown)).count();
     assert_eq!(looked, 20);
     assert!(matches!(key(at(0)), Err(Denial::Guessing { .. })));
     assert_eq!(key(at(1)), Err(Denial::Unknown));
+}
+
+#[test]
+fn guessing_shuts_nobody_out_who_was_there_or_has_a_long_key() {
+    let text = CONFIG.replace("fedcba9876543210", "fedcba987654321");
+    let config = config(&text).unwrap();
+    let operators = Operators::new(&config.operators, false, Vec::new());
+    operators.remember("ann", address(), moment(0).calendar, moment(86_400));
+    operators.remember("nobody", address(), moment(0).calendar, moment(86_400));
+    let now = at(86_400);
+    for from in 0..30_000_u128 {
+        let from = IpAddr::from(((0x2001_0db8 << 96) | (from << 64)).to_be_bytes());
+        let _ = operators.begin("ann", "wrong", from, now);
+    }
+    for _ in 0..100 {
+        let _ = may_change(&operators, &[("authorization", "Bearer wrong")], now);
+    }
+    assert!(operators.begin("ann", "correct horse", address(), now).unwrap().is_known());
+    let elsewhere = "198.51.100.1".parse().unwrap();
+    let begun = operators.begin("ann", "correct horse", elsewhere, now);
+    assert!(matches!(begun, Err(Denial::Guessing { .. })), "nobody knows her there");
+    let key = |key| may_change(&operators, &[("authorization", key)], now);
+    assert_eq!(key("Bearer 0123456789abcdef"), Err(Denial::Viewer), "it is known");
+    assert!(matches!(key("Bearer fedcba987654321"), Err(Denial::Guessing { .. })), "it is short");
+}
+
+#[test]
+fn what_was_not_verified_is_no_guess() {
+    let operators = operators();
+    for _ in 0..1000 {
+        operators.begin("ann", "wrong", address(), at(0)).unwrap();
+        operators.give_up("ann", address(), at(0));
+    }
+    let response = Denial::Busy.response();
+    assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (503, &2.into()));
+}
+
+#[test]
+fn a_session_lasts_as_long_whatever_the_calendar_says() {
+    let operators = operators();
+    let cookie = signed_in(&operators, "ann", "correct horse", 1).unwrap();
+    let headers = headers(&[("cookie", &cookie)]);
+    for hours in [0, 1000] {
+        let now = Moment { calendar: moment(3600 * hours).calendar, ..moment(1800) };
+        let ends = now.calendar + Duration::from_secs(12 * 3600 - 1800);
+        assert_eq!(operators.ends(&headers, now), Some(ends), "{hours}");
+    }
 }
 
 #[test]

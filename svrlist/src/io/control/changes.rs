@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use hyper::header::{ETAG, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ use crate::control::revisions::{Author, NotKept, Revision, Summary, revision_jso
 use crate::control::wanted::{ControlJson, Wanted, read_json};
 use crate::control::{self, Fault, Part, RATE};
 use crate::operators::Operator;
-use crate::site::Site;
+use crate::site::{Moment, Site};
 
 /// A change that is not made.
 #[derive(Debug)]
@@ -216,7 +215,7 @@ impl Control {
         site: &Site,
         request: &Request,
         operator: &Operator,
-        now: SystemTime,
+        now: Moment,
     ) -> Response {
         let from = self.operators.address(request.peer.ip(), &request.headers).to_string();
         let author = Author { who: operator.name.to_string(), from };
@@ -257,9 +256,9 @@ impl Control {
         control: control::Control,
         author: Author,
         note: String,
-        now: SystemTime,
+        now: Moment,
     ) -> Result<(), String> {
-        if !state.revisions.change(control, author.clone(), note.clone(), now) {
+        if !state.revisions.change(control, author.clone(), note.clone(), now.calendar) {
             return Ok(());
         }
         let current = state.revisions.current().clone();

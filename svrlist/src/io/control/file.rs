@@ -117,7 +117,7 @@ impl super::Control {
         let said = state.file.as_mut().and_then(|file| file.handle_read(read));
         let from = path.display().to_string();
         let author = Author { who: FILE.to_owned(), from: from.clone() };
-        let now = SystemTime::now();
+        let now = crate::io::now();
         match said {
             None => {}
             Some(Ok(said)) => {

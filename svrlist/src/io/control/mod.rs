@@ -10,10 +10,10 @@ mod store;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::Method;
-use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use shared::config::ByteSize;
@@ -25,12 +25,12 @@ use self::file::Followed;
 pub(super) use self::file::watch as follow;
 use self::store::Store;
 use self::store::StoreError;
-use crate::control::audit::{Audit, Entry, Note};
+use crate::control::audit::{Audit, Entry, Note, SIGN_IN};
 use crate::control::revisions::{Revisions, revision_json};
 use crate::control::{self, Part};
 use crate::metrics::Metrics;
 use crate::operators::{Check, Denial, Operator, Operators, Token, is_cross_site, set_cookie};
-use crate::site::Site;
+use crate::site::{Moment, Site};
 
 /// Everything operators' requests need.
 #[derive(Debug)]
@@ -38,8 +38,9 @@ pub(super) struct Control {
     operators: Arc<Operators>,
     /// Passwords that are verified at the same time, each with its memory.
     verifying: Semaphore,
-    /// And those that may wait for that.
-    places: Semaphore,
+    /// And those that may wait for that: of strangers, and of operators where they are known.
+    strangers: Semaphore,
+    known: Semaphore,
     state: Mutex<State>,
     audit: Mutex<Log>,
     folder: Option<PathBuf>,
@@ -122,15 +123,23 @@ impl Control {
             }
             None => (None, None, Audit::new([])),
         };
+        let now = super::now();
+        for entry in audit.read(None, usize::MAX).filter(|entry| entry.is_sign_in()) {
+            if let Ok(address) = entry.from.parse() {
+                let at = UNIX_EPOCH + Duration::from_millis(entry.at_ms);
+                operators.remember(&entry.who, address, at, now);
+            }
+        }
         let is_kept = kept.is_some();
         let mut state =
             State { revisions: kept.unwrap_or_default(), file: file.map(Followed::new) };
-        file::first(&mut state, is_kept, SystemTime::now())?;
+        file::first(&mut state, is_kept, now.calendar)?;
         metrics.file_broken(state.file.as_ref().is_some_and(|file| file.error.is_some()));
         Ok(Self {
             operators,
             verifying: Semaphore::new(VERIFYING_MAX),
-            places: Semaphore::new(VERIFYING_MAX + WAITING_MAX),
+            strangers: Semaphore::new(WAITING_MAX),
+            known: Semaphore::new(WAITING_MAX),
             state: Mutex::new(state),
             audit: Mutex::new(Log { audit, store }),
             folder,
@@ -157,8 +166,8 @@ impl Control {
     /// An admin's change may be larger than what strangers send.
     pub(super) fn admission(&self, head: &Parts, peer: IpAddr) -> Admission {
         let is_change = CHANGES.contains(&head.uri.path()) && head.method != Method::GET;
-        let now = SystemTime::now();
-        if is_change && self.operators.may_change(peer, &head.headers, now).is_ok() {
+        let now = super::now().monotonic;
+        if is_change && self.operators.is_admin(peer, &head.headers, now) {
             Admission::Body(CONTROL_BYTES_MAX)
         } else {
             Admission::Usual
@@ -173,7 +182,7 @@ impl Control {
         request: &Request,
         is_tls: bool,
     ) -> Option<Response> {
-        let now = SystemTime::now();
+        let now = super::now();
         let mut response = match request.path.as_str() {
             "/api/session" => match request.method {
                 Method::GET | Method::HEAD => self.session(request, now),
@@ -206,8 +215,8 @@ impl Control {
         Some(response)
     }
 
-    async fn read(&self, site: &Site, request: &Request, now: SystemTime) -> Response {
-        let who = match self.operators.may_read(request, now) {
+    async fn read(&self, site: &Site, request: &Request, now: Moment) -> Response {
+        let who = match self.operators.may_read(request, now.monotonic) {
             Ok(who) => who,
             Err(denial) => return denial.response(),
         };
@@ -224,15 +233,16 @@ impl Control {
     }
 
     /// Makes a change for whoever may make it.
-    async fn admit(&self, site: &Site, request: &Request, now: SystemTime) -> Response {
-        let allowed = self.operators.may_change(request.peer.ip(), &request.headers, now);
+    async fn admit(&self, site: &Site, request: &Request, now: Moment) -> Response {
+        let (peer, headers) = (request.peer.ip(), &request.headers);
+        let allowed = self.operators.may_change(peer, headers, now.monotonic);
         let denial = match allowed {
             Ok(operator) => return self.change(site, request, &operator, now).await,
             Err(denial) => denial,
         };
         self.metrics.changed(false);
         let who = match denial {
-            Denial::Viewer | Denial::CrossSite => self.operators.identify(request, now),
+            Denial::Viewer | Denial::CrossSite => self.operators.identify(request, now.monotonic),
             _ => None,
         };
         let note = Note {
@@ -247,9 +257,9 @@ impl Control {
         denial.response()
     }
 
-    async fn read_audit(&self, request: &Request, now: SystemTime) -> Result<Response, Response> {
+    async fn read_audit(&self, request: &Request, now: Moment) -> Result<Response, Response> {
         // Where others were and what they mistyped is for operators, open or not.
-        if self.operators.identify(request, now).is_none() {
+        if self.operators.identify(request, now.monotonic).is_none() {
             return Err(Denial::Unknown.response());
         }
         let number = |name: &str| match request.query.get(name).map(str::parse::<u64>) {
@@ -268,7 +278,7 @@ impl Control {
     }
 
     /// Writes down what was done or tried.
-    pub(super) async fn note(&self, note: Note, now: SystemTime) {
+    pub(super) async fn note(&self, note: Note, now: Moment) {
         let mut log = self.audit.lock().await;
         let Some(entry) = log.audit.note(note, now) else { return };
         let Some(mut store) = log.store.take() else { return };
@@ -304,8 +314,8 @@ impl Control {
         }
     }
 
-    fn session(&self, request: &Request, now: SystemTime) -> Response {
-        let operator = self.operators.identify(request, now);
+    fn session(&self, request: &Request, now: Moment) -> Response {
+        let operator = self.operators.identify(request, now.monotonic);
         let ends = self.operators.ends(&request.headers, now);
         self.told(operator.as_ref(), ends)
     }
@@ -324,7 +334,7 @@ impl Control {
         &self,
         request: &Request,
         is_tls: bool,
-        now: SystemTime,
+        now: Moment,
     ) -> Result<Response, Response> {
         if is_cross_site(&request.headers) {
             return Err(Denial::CrossSite.response());
@@ -334,31 +344,40 @@ impl Control {
             error(StatusCode::BAD_REQUEST, &fault)
         })?;
         let address = self.operators.address(request.peer.ip(), &request.headers);
-        let begun = self.operators.begin(&name, &password, address, now);
-        let is_right = match begun {
-            Ok(check) => self.verify(check).await?,
+        let verified = match self.operators.begin(&name, &password, address, now.monotonic) {
+            Ok(check) => match self.verify(check).await {
+                Some(true) => Ok(()),
+                Some(false) => Err(Denial::Wrong),
+                None => {
+                    self.operators.give_up(&name, address, super::now().monotonic);
+                    Err(Denial::Busy)
+                }
+            },
+            Err(denial) => Err(denial),
+        };
+        let now = super::now();
+        let token = Token::new(rand::rng().random());
+        let signed_in = verified.and_then(|()| {
+            let operator = self.operators.sign_in(&name, address, &token, now.monotonic);
+            operator.ok_or(Denial::Wrong)
+        });
+        let operator = match signed_in {
+            Ok(operator) => operator,
             Err(denial) => {
                 self.signed(&name, address, Some(denial), now).await;
                 return Err(denial.response());
             }
         };
-        let token = Token::new(rand::rng().random());
-        let now = SystemTime::now();
-        let operator =
-            is_right.then(|| self.operators.sign_in(&name, address, &token, now)).flatten();
-        let Some(operator) = operator else {
-            self.signed(&name, address, Some(Denial::Wrong), now).await;
-            return Err(Denial::Wrong.response());
-        };
         self.signed(&name, address, None, now).await;
-        let mut response = self.told(Some(&operator), Some(now + self.operators.lifetime()));
+        let mut response =
+            self.told(Some(&operator), Some(now.calendar + self.operators.lifetime()));
         let is_secure = is_tls || self.operators.is_proxied_https(request);
         set_cookie(&mut response, self.operators.cookie(Some(&token), is_secure));
         Ok(response)
     }
 
     /// Writes down a sign-in, or why there was none.
-    async fn signed(&self, name: &str, address: IpAddr, denial: Option<Denial>, now: SystemTime) {
+    async fn signed(&self, name: &str, address: IpAddr, denial: Option<Denial>, now: Moment) {
         self.metrics.signed_in(denial.is_none());
         match denial {
             None => tracing::info!(name, %address, "an operator signed in"),
@@ -368,7 +387,7 @@ impl Control {
         let note = Note {
             who: name.to_owned(),
             from: address.to_string(),
-            action: "sign-in",
+            action: SIGN_IN,
             done: denial.is_none(),
             strange: denial.is_some(),
             detail: denial.map(|denial| denial.to_string()).into_iter().collect(),
@@ -377,28 +396,24 @@ impl Control {
         self.note(note, now).await;
     }
 
-    /// Verifies a password, which takes a while, where nobody else has to wait for it.
-    async fn verify(&self, check: Check) -> Result<bool, Response> {
-        let busy = |_| {
-            let mut response =
-                error(StatusCode::SERVICE_UNAVAILABLE, "too many sign-ins at once: try again");
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
-            response
-        };
-        let _place = self.places.try_acquire().map_err(busy)?;
+    /// Verifies a password, which takes a while, where nobody else has to wait for it; `None` if too
+    /// many wait for that.
+    async fn verify(&self, check: Check) -> Option<bool> {
+        let waiting = if check.is_known() { &self.known } else { &self.strangers };
+        let _place = waiting.try_acquire().ok()?;
         // Never closed, so there is always a turn.
         let _turn = self.verifying.acquire().await;
         match tokio::task::spawn_blocking(move || check.verify()).await {
-            Ok(is_right) => Ok(is_right),
+            Ok(is_right) => Some(is_right),
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         }
     }
 
-    async fn sign_out(&self, request: &Request, is_tls: bool, now: SystemTime) -> Response {
+    async fn sign_out(&self, request: &Request, is_tls: bool, now: Moment) -> Response {
         if is_cross_site(&request.headers) {
             return Denial::CrossSite.response();
         }
-        if let Some(name) = self.operators.sign_out(&request.headers, now) {
+        if let Some(name) = self.operators.sign_out(&request.headers, now.monotonic) {
             let address = self.operators.address(request.peer.ip(), &request.headers);
             tracing::info!(%name, %address, "an operator signed out");
             let (who, from) = (name.to_string(), address.to_string());
@@ -433,7 +448,8 @@ const AUDIT_PAGE: u64 = 100;
 const AUDIT_PAGE_MAX: u64 = 1_000;
 /// Passwords that are verified at the same time: 19 MiB and a core for some 20 ms each.
 const VERIFYING_MAX: usize = 2;
-/// Sign-ins that wait for that.
+/// Sign-ins of strangers that are verified or wait for that, and as many of operators where they are
+/// known: however many strangers there are, these wait for no more than that.
 const WAITING_MAX: usize = 16;
 
 #[cfg(test)]

@@ -153,12 +153,11 @@ const AUDIT_FILES: u32 = 4;
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
     use super::*;
     use crate::control::Control;
     use crate::control::audit::Note;
     use crate::control::revisions::Author;
+    use crate::fixture::moment;
 
     struct Folder(PathBuf);
 
@@ -187,8 +186,8 @@ mod tests {
         let mut revisions = Revisions::default();
         let control = Control { weights: [("a".to_owned(), 2.0)].into(), ..Control::default() };
         let author = Author { who: "ann".into(), from: "192.0.2.1".into() };
-        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        revisions.change(control, author, "why".into(), now);
+        let now = moment(0);
+        revisions.change(control, author, "why".into(), now.calendar);
         Store::keep(&folder.0, &revisions).unwrap();
         store.write(&audit.note(note("ann"), now).unwrap()).unwrap();
         // A crash in the middle of a line.
@@ -212,8 +211,7 @@ mod tests {
         let folder = Folder::new("rotation");
         let (mut store, _, mut audit) = Store::open_rotating(&folder.0, 1_000).unwrap();
         for second in 0..200 {
-            let now = UNIX_EPOCH + Duration::from_secs(second);
-            store.write(&audit.note(note("ann"), now).unwrap()).unwrap();
+            store.write(&audit.note(note("ann"), moment(second)).unwrap()).unwrap();
         }
         let files: Vec<_> = fs::read_dir(&folder.0).unwrap().map(|file| file.unwrap()).collect();
         assert_eq!(files.len(), 1 + AUDIT_FILES as usize);

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::WAITING_MAX;
 use crate::config::Config;
 use crate::fixture;
 use crate::io::Svrlist;
@@ -190,6 +193,77 @@ async fn passwords_cannot_be_guessed_fast() {
     let (status, head, _) = running.ask("POST /api/session", &[], right).await;
     assert_eq!(status, 429, "not even the right one is looked at");
     assert!(head.contains("retry-after: "), "{head}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_signs_in_where_they_are_known_while_strangers_keep_it_busy() {
+    let pki = Pki::new();
+    let mut config = config(&pki);
+    let hash = crate::operators::hash("correct horse", [7; 16]).unwrap();
+    let text = format!("[operator.ann]\npassword = \"{hash}\"\nrole = \"admin\"");
+    config.operators = crate::config::tests::config(&text).unwrap().operators;
+    config.answers.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    config.state.folder = Some(pki.folder.join("state"));
+    let sign_in = async |running: &Running, from: String, password: &str| {
+        let body = json!({"name": "ann", "password": password});
+        let from = format!("x-forwarded-for: {from}");
+        running.ask("POST /api/session", &[&from], body).await
+    };
+    let running = Running::start(config.clone()).await;
+    let home = || "192.0.2.1".to_owned();
+    assert_eq!(sign_in(&running, home(), "correct horse").await.0, 200);
+    running.stop().await;
+
+    // A restart does not make her a stranger.
+    let running = Arc::new(Running::start(config).await);
+    let mut strangers = JoinSet::new();
+    let refused = Arc::new(AtomicU32::new(0));
+    for stranger in 0..3 * WAITING_MAX {
+        let (running, refused) = (Arc::clone(&running), Arc::clone(&refused));
+        strangers.spawn(async move {
+            for guess in 0..u32::MAX {
+                let from = format!("2001:db8:{stranger}:{}::1", guess % 0x1_0000);
+                let body = json!({"name": "nobody", "password": "guess"});
+                let from = format!("x-forwarded-for: {from}");
+                let (status, head, _) = running.ask("POST /api/session", &[&from], body).await;
+                if status == 503 {
+                    assert!(head.contains("retry-after: "), "{head}");
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    for _ in 0..5 {
+        let before = refused.load(Ordering::Relaxed);
+        let busy = async {
+            while refused.load(Ordering::Relaxed) == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, busy).await.unwrap();
+        let (status, _, answer) = sign_in(&running, home(), "correct horse").await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    strangers.shutdown().await;
+    Arc::into_inner(running).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_key_counts_once() {
+    let pki = Pki::new();
+    let running = Running::start(config(&pki)).await;
+    let guess = async || {
+        let zone = json!({"zone": "blue", "share": 10});
+        running.ask("POST /api/control/zone", &["authorization: Bearer guess"], zone).await.0
+    };
+    for _ in 0..20 {
+        assert_eq!(guess().await, 401);
+    }
+    // Some of them may be forgotten by now, one a second.
+    let slowed = async { while guess().await != 429 {} };
+    tokio::time::timeout(PATIENCE, slowed).await.unwrap();
+    running.change("POST /api/control/zone", json!({"zone": "blue", "share": 10})).await;
     running.stop().await;
 }
 
