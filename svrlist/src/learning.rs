@@ -9,8 +9,11 @@
 //!   out of what the usual rate learns.
 //! - [`gate`] says whose reports count and how much; [`cut`] takes edges out that all agree on.
 //!
-//! Two sources feed it: [`handle_ends`](Learning::handle_ends), how sessions ended by what their edges tell, and
-//! [`handle_report`](Learning::handle_report), what clients tell of themselves. Sessions end abnormally for reasons of
+//! It has two halves, so that who tells something waits for nobody who learns: the [`Intake`] hears, and every
+//! [`TICK`] the [`Lessons`] take what it has heard.
+//!
+//! Two sources feed it: [`handle_ends`](Intake::handle_ends), how sessions ended by what their edges tell, and
+//! [`handle_report`](Intake::handle_report), what clients tell of themselves. Sessions end abnormally for reasons of
 //! their own (a phone in a lift), so what is usual for a carrier is taken off first.
 //!
 //! Invariants: memory is bounded by [`CELLS_MAX`], [`EDGES_MAX`], [`PAIRS_MAX`] and the gate's bounds, whatever
@@ -29,6 +32,7 @@ use crate::ranking::prior;
 mod cut;
 mod gate;
 mod index;
+mod intake;
 mod mean;
 mod residual;
 mod snapshot;
@@ -36,11 +40,11 @@ mod view;
 
 pub use self::cut::{CUT_OVER, CUT_SHARE_MAX, CUT_WINDOW, QUORUM, QUORUM_CELLS};
 pub use self::gate::{INTERVAL, PREFIX_SHARE, PREFIXES_MAX, Refusal, SESSIONS_MAX};
+pub use self::intake::{Heard, Intake, STILL_AFTER};
 pub use self::snapshot::{Snapshot, SnapshotError};
 pub use self::view::{Estimate, Row, View};
 
 use self::cut::{Cuts, Sizes, Verdict};
-use self::gate::Gate;
 use self::index::{Index, Slot};
 use self::mean::Mean;
 use self::residual::Residual;
@@ -130,17 +134,20 @@ impl Tally {
     }
 }
 
-/// The machine.
-#[derive(Debug)]
+/// Both halves, for whoever tells and learns by turns.
+#[derive(Debug, Default)]
 pub struct Learning {
+    /// What is heard.
+    pub intake: Intake,
+    /// What is made of it.
+    pub lessons: Lessons,
+}
+
+/// The machine that learns from what was heard.
+#[derive(Clone, Debug)]
+pub struct Lessons {
     state: Arc<State>,
-    gate: Gate,
     cuts: Cuts,
-    pending: BTreeMap<(Slot, Slot), Tally>,
-    /// When the last tick was, and when anything was last heard by then.
-    ticked: Option<Instant>,
-    heard: Option<Instant>,
-    heard_since: bool,
     swept: f64,
 }
 
@@ -185,15 +192,48 @@ struct Class {
     distance: u8,
 }
 
-impl Default for Learning {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Learning {
     /// Knows nothing.
     pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// See [`Intake::handle_tally`].
+    pub fn handle_tally(&mut self, edge: &str, cell: Cell, tally: &Tally) {
+        self.intake.handle_tally(edge, cell, tally);
+    }
+
+    /// See [`Lessons::handle_tick`].
+    pub fn handle_tick<'a>(
+        &mut self,
+        edges: impl IntoIterator<Item = &'a Arc<Edge>>,
+        now: Instant,
+    ) -> View {
+        let edges: Vec<&Arc<Edge>> = edges.into_iter().collect();
+        self.intake.handle_list(edges.iter().map(|edge| &edge.name));
+        self.lessons.handle_tick(self.intake.handle_tick(now), edges)
+    }
+
+    /// What is known, as of the last tick.
+    pub fn view(&self) -> View {
+        self.lessons.view()
+    }
+
+    /// How many cells, edges, pairs, sessions and prefixes are remembered.
+    pub fn len(&self) -> [usize; 5] {
+        let (sessions, prefixes) = self.intake.len();
+        let State { cells, edges, pairs, .. } = &*self.lessons.state;
+        [cells.len(), edges.len(), pairs.len(), sessions, prefixes]
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.lessons.state.pairs.is_empty()
+    }
+}
+
+impl Default for Lessons {
+    fn default() -> Self {
         let state = State {
             clock: 0.0,
             cells: Index::new(CELLS_MAX),
@@ -205,93 +245,23 @@ impl Learning {
             usual: HashMap::new(),
             cut: BTreeSet::new(),
         };
-        Self {
-            state: Arc::new(state),
-            gate: Gate::default(),
-            cuts: Cuts::default(),
-            pending: BTreeMap::new(),
-            ticked: None,
-            heard: None,
-            heard_since: false,
-            swept: 0.0,
-        }
+        Self { state: Arc::new(state), cuts: Cuts::default(), swept: 0.0 }
     }
+}
 
-    /// An edge told how sessions of a cell ended since it last told. Edges speak for themselves
-    /// by their certificates, so this passes no gate, and one that will be listed by the next tick is
-    /// heard already.
-    pub fn handle_ends(&mut self, edge: &str, cell: Cell, ends: &Ends) {
-        self.handle_listed(edge);
-        // What is more than an edge can mean weighs as much as that: one gone mad outvotes nobody for long.
-        let (told, abnormal) = (ends.counted() as f64, ends.abnormal() as f64);
-        let ends = told.min(ENDS_MAX);
-        let abnormal = if told > 0.0 { abnormal * (ends / told) } else { 0.0 };
-        self.handle_tally(edge, cell, &Tally { ends, abnormal, ..Tally::default() });
-    }
-
-    /// An edge is listed: what is told of it is heard from now on, and not only from the next tick on.
-    pub fn handle_listed(&mut self, edge: &str) {
-        if self.state.edges.get(edge).is_none() {
-            let state = Arc::make_mut(&mut self.state);
-            if let Some(slot) = state.edges.insert(&Arc::from(edge)) {
-                state.listed.insert(slot, state.clock);
-            }
-        }
-    }
-
-    /// A client told of itself.
-    pub fn handle_report(&mut self, report: &Report<'_>, now: Instant) -> Result<(), Refusal> {
-        let at = self.clock_at(now);
-        let edge = self.state.edges.get(report.edge).ok_or(Refusal::Edge)?;
-        let cell = self.cell(report.cell).ok_or(Refusal::Full)?;
-        let weight = self.gate.admit((cell, edge), report.session, report.address, at)?;
-        let rtt = report.rtt.map_or(0.0, |rtt| weight * rtt.as_secs_f64().min(60.0) * 1000.0);
-        let rtts = if report.rtt.is_some() { (weight, rtt) } else { (0.0, 0.0) };
-        let bad = weight * report.bad();
-        self.tell((cell, edge), &Tally { reports: weight, bad, rtts, ..Tally::default() });
-        Ok(())
-    }
-
-    /// Many admitted observations at once. Unknown edges are ignored.
-    pub fn handle_tally(&mut self, edge: &str, cell: Cell, tally: &Tally) {
-        if let (Some(edge), Some(cell)) = (self.state.edges.get(edge), self.cell(cell)) {
-            self.tell((cell, edge), tally);
-        }
-    }
-
-    fn tell(&mut self, pair: (Slot, Slot), tally: &Tally) {
-        self.heard_since = true;
-        if self.pending.len() < PAIRS_MAX || self.pending.contains_key(&pair) {
-            self.pending.entry(pair).or_default().add(tally);
-        }
-    }
-
-    /// The cell's number; when there are too many cells, that of its carrier as a whole.
-    fn cell(&mut self, cell: Cell) -> Option<Slot> {
-        if let Some(slot) = self.state.cells.get(&cell) {
-            return Some(slot);
-        }
-        let state = Arc::make_mut(&mut self.state);
-        let whole = Cell { region: Region::Unknown, carrier: cell.carrier };
-        let spare = state.cells.len() + Carrier::ALL.len() < CELLS_MAX;
-        state.cells.insert(if spare { &cell } else { &whole })
-    }
-
-    /// To be called every [`TICK`] with the edges that are listed. Answers what is known from now on.
+impl Lessons {
+    /// To be called every [`TICK`] with what was heard since the last call and the edges that are listed.
+    /// Answers what is known from now on.
     pub fn handle_tick<'a>(
         &mut self,
+        heard: Heard,
         edges: impl IntoIterator<Item = &'a Arc<Edge>>,
-        now: Instant,
     ) -> View {
-        let at = self.clock_at(now);
-        if std::mem::take(&mut self.heard_since) {
-            self.heard = Some(now);
-        }
-        self.ticked = Some(now);
-        let pending = std::mem::take(&mut self.pending);
+        let Heard { clock: at, tallies } = heard;
         let state = Arc::make_mut(&mut self.state);
         state.clock = at;
         let listed = state.list(edges);
+        let pending = state.pending(tallies);
         let samples = state.samples(&pending, &listed);
         state.learn(&samples);
         self.cuts.handle_tick(&state.verdicts(&samples), &sizes(&listed), at);
@@ -300,33 +270,12 @@ impl Learning {
             self.swept = at;
             state.sweep();
         }
-        self.gate.handle_tick(at);
         self.view()
     }
 
     /// What is known, as of the last tick.
     pub fn view(&self) -> View {
         View::new(Arc::clone(&self.state))
-    }
-
-    /// How many cells, edges, pairs, sessions and prefixes are remembered.
-    pub fn len(&self) -> [usize; 5] {
-        let (sessions, prefixes) = self.gate.len();
-        let State { cells, edges, pairs, .. } = &*self.state;
-        [cells.len(), edges.len(), pairs.len(), sessions, prefixes]
-    }
-
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.state.pairs.is_empty()
-    }
-
-    /// The clock stands still while nothing is heard for longer than [`STILL_AFTER`].
-    fn clock_at(&self, now: Instant) -> f64 {
-        let Some(ticked) = self.ticked else { return self.state.clock };
-        let runs = self.heard_since || self.heard.is_some_and(|heard| heard + STILL_AFTER > now);
-        let passed = now.saturating_duration_since(ticked).min(STEP_MAX);
-        self.state.clock + if runs { passed.as_secs_f64() } else { 0.0 }
     }
 }
 
@@ -365,6 +314,34 @@ impl State {
             }
         }
         listed
+    }
+
+    /// What was heard, by numbers: the same whatever the order in which it was told.
+    fn pending(
+        &mut self,
+        tallies: HashMap<(Cell, Arc<str>), Tally>,
+    ) -> BTreeMap<(Slot, Slot), Tally> {
+        let mut tallies: Vec<((Cell, Arc<str>), Tally)> = tallies.into_iter().collect();
+        tallies.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut pending: BTreeMap<(Slot, Slot), Tally> = BTreeMap::new();
+        for ((cell, edge), tally) in tallies {
+            let Some(slot) = self.edges.insert(&edge) else { continue };
+            self.listed.entry(slot).or_insert(self.clock);
+            if let Some(cell) = self.cell(cell) {
+                pending.entry((cell, slot)).or_default().add(&tally);
+            }
+        }
+        pending
+    }
+
+    /// The cell's number; when there are too many cells, that of its carrier as a whole.
+    fn cell(&mut self, cell: Cell) -> Option<Slot> {
+        if let Some(slot) = self.cells.get(&cell) {
+            return Some(slot);
+        }
+        let whole = Cell { region: Region::Unknown, carrier: cell.carrier };
+        let spare = self.cells.len() + Carrier::ALL.len() < CELLS_MAX;
+        self.cells.insert(if spare { &cell } else { &whole })
     }
 
     /// Brings ends and reports to one scale, and takes both together.
@@ -573,12 +550,6 @@ pub const EDGES_MAX: usize = 4096;
 
 /// (cell, edge) pairs with observations of the last hours, 130 bytes each: 65 MiB at most.
 pub const PAIRS_MAX: usize = 1 << 19;
-
-/// Without any report for so long, nobody can be heard, and what is known is kept as it is.
-pub const STILL_AFTER: Duration = Duration::from_secs(30);
-
-/// A tick that comes later than this was held up with the whole process.
-const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// What a client loses in the next room, in percentage points, until a class is known better.
 const BASE_PP: f64 = 0.5;

@@ -33,7 +33,7 @@ use crate::config::Answers;
 use crate::edge::{Edge, Transport};
 use crate::ends::{self, EndsError};
 use crate::goim::{Envelope, Instance, Weighted};
-use crate::learning::{self, Learning};
+use crate::learning::{self, Intake, Learning, Lessons};
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::planner::{Asks, Planned, Planner};
@@ -49,14 +49,26 @@ pub struct Site {
     signer: Option<Signer>,
     places: ArcSwap<Databases>,
     list: ArcSwap<List>,
-    learning: Mutex<Learning>,
+    /// What edges and clients tell waits for this lock alone, which nobody holds for long.
+    intake: Mutex<Intake>,
+    lessons: Mutex<Lessons>,
     planner: Mutex<Planner>,
+    /// Held for moments, and never while it is planned.
+    wanted: Mutex<Wanted>,
     ends: Mutex<ends::Intake>,
-    /// What is planned, and how often it was.
+    /// What is planned, and its number.
     planned: ArcSwap<(u64, Arc<Planned>)>,
+    plans: AtomicU64,
     asks: Asks,
     rankings: Cache<(u64, u64, Vantage, Cell), Arc<Ranked>>,
     metrics: Metrics,
+}
+
+/// What operators want of the next plan.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    policy: Arc<Policy>,
+    wishes: Arc<BTreeMap<Arc<str>, f64>>,
 }
 
 /// A ranking, and the counter of those who are answered by it.
@@ -95,10 +107,13 @@ impl Site {
             signer,
             places: ArcSwap::from_pointee(places),
             list: ArcSwap::default(),
-            learning: Mutex::default(),
+            intake: Mutex::default(),
+            lessons: Mutex::default(),
             planner: Mutex::default(),
+            wanted: Mutex::default(),
             ends: Mutex::default(),
             planned: ArcSwap::default(),
+            plans: AtomicU64::default(),
             asks: Asks::default(),
             // Those of lists and plans that are no more go soon, and the oldest first.
             rankings: Cache::builder()
@@ -112,6 +127,7 @@ impl Site {
 
     /// Answers by this list from now on.
     pub fn set_list(&self, list: Arc<List>) {
+        self.intake().handle_list(list.edges.iter().map(|listed| &listed.edge.name));
         self.list.store(list);
     }
 
@@ -214,13 +230,9 @@ impl Site {
         };
         let trusted = &self.answers.trusted_proxies;
         let address = client_address(request.peer.ip(), &request.headers, trusted);
-        let mut learning = self.learning();
+        let mut intake = self.intake();
         let mut again = false;
-        let list = self.list.load();
         for told in &body.reports {
-            if list.edges.iter().any(|listed| *listed.edge.name == *told.edge) {
-                learning.handle_listed(&told.edge);
-            }
             let report = learning::Report {
                 session: body.session_of(told),
                 address,
@@ -232,7 +244,7 @@ impl Site {
                 lost: None,
                 rtt: told.rtt(),
             };
-            let heard = learning.handle_report(&report, now.monotonic);
+            let heard = intake.handle_report(&report, now.monotonic);
             again |= heard == Err(learning::Refusal::Again);
             self.metrics.told(match heard {
                 Ok(()) => "heard",
@@ -253,22 +265,39 @@ impl Site {
     }
 
     /// What was heard since the last tick is learnt, and answers are planned by it. To be called
-    /// every [`learning::TICK`]. With a thousand edges and cells it takes some tenths of a second.
+    /// every [`learning::TICK`]. With a thousand edges and cells it takes some tenths of a second, for which
+    /// nobody waits who tells, asks or wants something.
     pub fn learn(&self, now: Moment) {
         let list = self.list.load_full();
         let edges = list.edges.iter().map(|listed| &listed.edge);
-        let view = self.learning().handle_tick(edges, now.monotonic);
+        let heard = self.intake().handle_tick(now.monotonic);
+        let view = self.lessons().handle_tick(heard, edges);
+        let by = self.wanted().clone();
         let asked = self.asks.take();
-        let mut planner = self.planner();
-        let (planned, rankings, believed) = planner.handle_tick(&list, view, &asked, now);
+        let (mut planned, rankings, believed) = {
+            let mut planner = self.planner();
+            planner.set_policy(Arc::clone(&by.policy));
+            planner.set_wishes((*by.wishes).clone());
+            planner.handle_tick(&list, view, &asked, now)
+        };
         self.metrics.planned(&planned, believed);
-        let number = self.planned.load().0 + 1;
+        let mut number = self.next_plan();
         for (demand, ranking) in planned.demands.iter().zip(rankings) {
             let asked = self.asks.counter(demand.cell, demand.vantage);
             let key = (list.generation, number, demand.vantage, demand.cell);
             self.rankings.insert(key, Arc::new(Ranked::new(ranking, asked)));
         }
+        let wanted = self.wanted();
+        if !Arc::ptr_eq(&wanted.policy, &by.policy) {
+            // Operators have changed their minds meanwhile: the rankings are made anew as they are asked for.
+            planned.conditions.policy = Arc::clone(&wanted.policy);
+            number = self.next_plan();
+        }
         self.planned.store(Arc::new((number, Arc::new(planned))));
+    }
+
+    fn next_plan(&self) -> u64 {
+        self.plans.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// What answers are made by: as of the last [`learn`](Self::learn), but for the policy.
@@ -290,24 +319,25 @@ impl Site {
 
     /// Follows this policy from the next answer on.
     pub fn set_policy(&self, policy: Arc<Policy>) {
-        let mut planner = self.planner();
-        planner.set_policy(Arc::clone(&policy));
-        let (number, planned) = &**self.planned.load();
+        let mut wanted = self.wanted();
+        wanted.policy = Arc::clone(&policy);
+        let planned = self.planned();
         let conditions = Conditions { policy, ..planned.conditions.clone() };
-        let planned = Planned { conditions, ..(**planned).clone() };
-        self.planned.store(Arc::new((number + 1, Arc::new(planned))));
+        let planned = Planned { conditions, ..(*planned).clone() };
+        self.planned.store(Arc::new((self.next_plan(), Arc::new(planned))));
     }
 
     /// What sites are wished to send at most, in bits per second, by name; what is no positive
     /// number wishes for nothing. Prices follow with the next [`learn`](Self::learn).
     pub fn set_wishes(&self, wishes: BTreeMap<Arc<str>, f64>) {
-        self.planner().set_wishes(wishes);
+        self.wanted().wishes = Arc::new(wishes);
     }
 
     /// Goes on with what was known before a restart.
     pub fn restore(&self, learning: Option<Learning>, accounts: Option<Accounts>) {
-        if let Some(learning) = learning {
-            *self.learning() = learning;
+        if let Some(Learning { intake, lessons }) = learning {
+            *self.intake() = intake;
+            *self.lessons() = lessons;
         }
         if let Some(accounts) = accounts {
             self.planner().restore(accounts);
@@ -316,22 +346,32 @@ impl Site {
 
     /// What to keep for a restart.
     pub fn snapshots(&self) -> (learning::Snapshot, accounts::Snapshot) {
-        (self.learning().snapshot(), self.planner().accounts().snapshot())
+        // It takes longer to write down than to copy.
+        let lessons = self.lessons().clone();
+        (lessons.snapshot(), self.planner().accounts().snapshot())
     }
 
     /// An edge tells how sessions ended. What is refused is refused for good.
     pub fn handle_ends(&self, edge: &Edge, ends: &control::Ends) -> Result<(), EndsError> {
-        let mut intake = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let cells = intake.handle_ends(edge, ends, &self.places.load())?;
-        let mut learning = self.learning();
+        let mut told = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let cells = told.handle_ends(edge, ends, &self.places.load())?;
+        let mut intake = self.intake();
         for (cell, ends) in cells {
-            learning.handle_ends(&edge.name, cell, &ends);
+            intake.handle_ends(&edge.name, cell, &ends);
         }
         Ok(())
     }
 
-    fn learning(&self) -> MutexGuard<'_, Learning> {
-        self.learning.lock().unwrap_or_else(PoisonError::into_inner)
+    fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lessons(&self) -> MutexGuard<'_, Lessons> {
+        self.lessons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn planner(&self) -> MutexGuard<'_, Planner> {

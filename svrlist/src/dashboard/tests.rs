@@ -180,7 +180,7 @@ fn the_map_and_the_pages_tell_what_was_learnt() {
         world.learn();
         let ends = Ends { normal: 90, reset: 10, ..Ends::default() };
         if round > 0 {
-            world.learning.handle_ends("good", beijing(), &ends);
+            world.learning.intake.handle_ends(&"good".into(), beijing(), &ends);
         }
         world.wait(2);
     }
@@ -347,7 +347,7 @@ fn a_pair_of_which_much_is_known_has_a_history() {
         world.learn();
         let ends = Ends { normal: 90, reset: 10, ..Ends::default() };
         if round > 0 {
-            world.learning.handle_ends("a", beijing(), &ends);
+            world.learning.intake.handle_ends(&"a".into(), beijing(), &ends);
         }
         world.wait(2);
     }

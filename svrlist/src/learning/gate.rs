@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::HALF_LIFE;
-use super::index::Slot;
 use super::mean::Mean;
 
 /// The memory of who has spoken.
@@ -22,7 +21,8 @@ pub(super) struct Gate {
     /// Who spoke in this interval.
     sessions: HashSet<u64>,
     interval: u64,
-    spoken: HashMap<(Slot, Slot, Voices), Mean>,
+    /// By the number of a cell and an edge.
+    spoken: HashMap<(u64, Voices), Mean>,
     swept: f64,
 }
 
@@ -49,10 +49,10 @@ pub enum Refusal {
 }
 
 impl Gate {
-    /// How much a report counts, above 0 and at most 1.
+    /// How much a report counts, above 0 and at most 1. `pair` is a number of its cell and edge.
     pub(super) fn admit(
         &mut self,
-        (cell, edge): (Slot, Slot),
+        pair: u64,
         session: u64,
         address: IpAddr,
         at: f64,
@@ -66,7 +66,7 @@ impl Gate {
             return Err(Refusal::Again);
         }
         let spoken = |voices| {
-            let mean = self.spoken.get(&(cell, edge, voices));
+            let mean = self.spoken.get(&(pair, voices));
             mean.map_or(0.0, |mean| mean.weight(at, HALF_LIFE))
         };
         let all = spoken(Voices::All);
@@ -84,7 +84,7 @@ impl Gate {
         }
         self.sessions.insert(session);
         for voices in [Some(Voices::All), Some(near), site].into_iter().flatten() {
-            let mean = self.spoken.entry((cell, edge, voices)).or_default();
+            let mean = self.spoken.entry((pair, voices)).or_default();
             mean.add(0.0, weight, at, HALF_LIFE);
         }
         Ok(weight)
@@ -145,7 +145,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
 
-    const PAIR: (Slot, Slot) = (Slot(0), Slot(0));
+    const PAIR: u64 = 0;
 
     fn v4(number: u32) -> IpAddr {
         IpAddr::from(number.to_be_bytes())
@@ -192,8 +192,7 @@ mod tests {
     fn memory_is_bounded_and_comes_back() {
         let mut gate = Gate::default();
         for n in 0..1_000_000_u64 {
-            let pair = (Slot((n % 1000) as u32), Slot(0));
-            let _ = gate.admit(pair, n, v4((n as u32) << 8), 1.0);
+            let _ = gate.admit(n % 1000, n, v4((n as u32) << 8), 1.0);
         }
         let (sessions, prefixes) = gate.len();
         assert!(sessions <= SESSIONS_MAX && prefixes <= PREFIXES_MAX, "{sessions} {prefixes}");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::index::Slot;
 use super::mean::Mean;
 use super::residual::Residual;
-use super::{Class, Learning, PAIRS_MAX, Pair};
+use super::{Class, Intake, Learning, Lessons, PAIRS_MAX, Pair};
 
 /// All that is worth keeping, for serde.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub enum SnapshotError {
     Damaged,
 }
 
-impl Learning {
+impl Lessons {
     /// What to write down.
     pub fn snapshot(&self) -> Snapshot {
         let state = &*self.state;
@@ -72,7 +72,9 @@ impl Learning {
         snapshot.usual.sort_by(|a, b| a.0.cmp(&b.0));
         snapshot
     }
+}
 
+impl Learning {
     /// Goes on from a snapshot; the time in between does not count.
     pub fn restore(snapshot: &Snapshot) -> Result<Self, SnapshotError> {
         if snapshot.version != VERSION {
@@ -82,8 +84,8 @@ impl Learning {
         if !snapshot.clock.is_finite() || snapshot.pairs.len() > PAIRS_MAX {
             return Err(SnapshotError::Damaged);
         }
-        let mut learning = Self::new();
-        let state = Arc::make_mut(&mut learning.state);
+        let mut lessons = Lessons::default();
+        let state = Arc::make_mut(&mut lessons.state);
         state.clock = snapshot.clock;
         let (mut cells, mut edges) = (Vec::new(), Vec::new());
         for name in &snapshot.cells {
@@ -116,7 +118,8 @@ impl Learning {
             state.usual.insert(carrier(of)?, (*ends, *reports));
         }
         state.cut = BTreeSet::new();
-        Ok(learning)
+        let names = snapshot.edges.iter().map(|edge| Arc::from(edge.as_str()));
+        Ok(Self { intake: Intake::new(snapshot.clock, names), lessons })
     }
 }
 

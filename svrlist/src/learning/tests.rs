@@ -124,7 +124,7 @@ fn sessions_that_end_abnormally_tell_of_an_incident_too() {
                     protocol: 30,
                     ..Ends::default()
                 };
-                world.learning.handle_ends("bj", cell(region), &ends);
+                world.learning.intake.handle_ends(&"bj".into(), cell(region), &ends);
             }
             world.tick();
         }
@@ -147,7 +147,7 @@ fn a_quorum_cuts_an_edge_and_never_too_much() {
     for session in 0..60 {
         let region = PROVINCES[session as usize % 3];
         let told = Report { failures: 1, ..report(session, "bj", region) };
-        assert_eq!(world.learning.handle_report(&told, world.now()), Ok(()));
+        assert_eq!(world.learning.intake.handle_report(&told, world.now()), Ok(()));
     }
     world.tick();
     assert!(world.estimate("110000", 0).cut);
@@ -187,7 +187,7 @@ fn reports_say_what_went_wrong() {
 fn strangers_are_refused() {
     let mut world = World::new();
     let now = world.now();
-    let mut told = |report| world.learning.handle_report(&report, now);
+    let mut told = |report| world.learning.intake.handle_report(&report, now);
     assert_eq!(told(report(1, "nobody", "110000")), Err(Refusal::Edge));
     assert_eq!(told(report(1, "bj", "110000")), Ok(()));
     assert_eq!(told(report(1, "sh", "110000")), Err(Refusal::Again));
@@ -199,13 +199,13 @@ fn a_liar_moves_a_cell_by_its_share() {
     for round in 0..40_u64 {
         for session in 0..200 {
             let told = report(session, "bj", "110000");
-            world.learning.handle_report(&told, world.now()).unwrap();
+            world.learning.intake.handle_report(&told, world.now()).unwrap();
         }
         for session in 0..5_000 {
             let address = IpAddr::from([203, 0, 113, session as u8]);
             let id = 1_000_000 + round * 10_000 + session;
             let told = Report { address, failures: 1, ..report(id, "bj", "110000") };
-            let _ = world.learning.handle_report(&told, world.now());
+            let _ = world.learning.intake.handle_report(&told, world.now());
         }
         (0..4).for_each(|_| drop(world.tick()));
     }
@@ -231,7 +231,7 @@ fn a_million_cells_do_not_grow_memory() {
         world.learning.handle_tally("bj", cell, &tally);
         if n % 5 == 0 {
             let told = Report { cell, ..report(n as u64, "bj", "110000") };
-            let _ = world.learning.handle_report(&told, world.now());
+            let _ = world.learning.intake.handle_report(&told, world.now());
         }
     }
     world.tick();
@@ -240,14 +240,14 @@ fn a_million_cells_do_not_grow_memory() {
     assert!(sessions <= SESSIONS_MAX && prefixes <= PREFIXES_MAX);
     assert!(cells > CELLS_MAX / 2 && pairs >= cells, "{cells} {pairs}");
     // What is not heard of again is forgotten within nine hours, and its memory is given back.
-    let capacity = world.learning.state.pairs.capacity();
+    let capacity = world.learning.lessons.state.pairs.capacity();
     for _ in 0..9 * 120 {
         world.seconds += 25;
         world.reports(1, &["110000"], 0, 0.0);
     }
     let [cells, _, pairs, ..] = world.learning.len();
     assert!((1..20).contains(&cells) && (1..20).contains(&pairs), "{cells} {pairs}");
-    let left = world.learning.state.pairs.capacity();
+    let left = world.learning.lessons.state.pairs.capacity();
     assert!(left < capacity / 16, "{left} of {capacity}");
 }
 
@@ -256,7 +256,7 @@ fn a_snapshot_goes_on_where_it_was() {
     let mut world = World::new();
     world.reports(60, &PROVINCES, 0, 0.03);
     world.reports(2, &PROVINCES, 1, 0.3);
-    let text = serde_json::to_string(&world.learning.snapshot()).unwrap();
+    let text = serde_json::to_string(&world.learning.lessons.snapshot()).unwrap();
     let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
     let before = [world.estimate("110000", 0), world.estimate("110000", 1)];
     world.learning = Learning::restore(&snapshot).unwrap();
@@ -264,7 +264,7 @@ fn a_snapshot_goes_on_where_it_was() {
     for (before, after) in before.into_iter().zip(after) {
         assert!((before.expected_pp() - after.expected_pp()).abs() < 1e-9, "{before:?} {after:?}");
     }
-    assert_eq!(world.learning.snapshot(), snapshot);
+    assert_eq!(world.learning.lessons.snapshot(), snapshot);
     let damaged = text.replacen("\"110000/telecom\"", "\"here/telecom\"", 1);
     let damaged: Snapshot = serde_json::from_str(&damaged).unwrap();
     assert_eq!(Learning::restore(&damaged).unwrap_err(), SnapshotError::Damaged);
@@ -276,13 +276,13 @@ fn an_edge_that_tells_absurd_numbers_hides_no_incident_of_others() {
     let cell = |region| Cell { region: Region::parse(region).unwrap(), carrier: Carrier::Telecom };
     let ends = |normal, reset| Ends { normal, reset, ..Ends::default() };
     for _ in 0..20 {
-        world.learning.handle_ends("sh", cell("110000"), &ends(9_000, 1_000));
+        world.learning.intake.handle_ends(&"sh".into(), cell("110000"), &ends(9_000, 1_000));
         world.tick();
     }
-    world.learning.handle_ends("bj", cell("440000"), &ends(0, u64::MAX));
+    world.learning.intake.handle_ends(&"bj".into(), cell("440000"), &ends(0, u64::MAX));
     world.tick();
     for _ in 0..40 {
-        world.learning.handle_ends("sh", cell("110000"), &ends(4_000, 6_000));
+        world.learning.intake.handle_ends(&"sh".into(), cell("110000"), &ends(4_000, 6_000));
         world.tick();
     }
     let estimate = world.estimate("110000", 1);

@@ -86,7 +86,7 @@ impl View {
 
 impl Default for View {
     fn default() -> Self {
-        super::Learning::new().view()
+        super::Lessons::default().view()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::fixture::{self, body};
 use crate::registry::Registry;
 
 mod bounds;
+mod waits;
 
 /// A site with the demo's places and three edges, and a clock.
 struct World {
