@@ -1,4 +1,4 @@
-//! The plan: from what edges tell and clients ask, a machine that every [`TICK`](crate::learning::TICK)
+//! The plan: from what edges tell and clients ask, a machine that every [`TICK`]
 //! makes the [`Planned`] by which all answers are ranked until the next one.
 //!
 //! - *Demand*: what each cell asked since the last tick, smoothed over about a minute. Answers are not

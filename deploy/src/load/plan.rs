@@ -121,7 +121,7 @@ impl std::error::Error for Faults {}
 
 impl Plan {
     /// What the arguments mean. `run` marks the messages; `addresses` are those of the targets, once
-    /// they were looked up ([`targets`](targets::targets)).
+    /// they were looked up ([`targets`]).
     pub fn new(args: &LoadArgs, run: u16, addresses: Vec<SocketAddr>) -> Result<Self, Faults> {
         let mut faults = Vec::new();
         let processes =

@@ -85,6 +85,32 @@ impl Drop for Pki {
     }
 }
 
+/// A svrlist that serves until it is ended.
+pub(super) struct Running {
+    pub(super) addresses: Addresses,
+    shutdown: Shutdown,
+    serving: JoinSet<Result<(), RunError>>,
+}
+
+impl Running {
+    pub(super) async fn start(config: Config) -> Self {
+        Self::serve(Svrlist::open(config).await.unwrap())
+    }
+
+    fn serve(svrlist: Svrlist) -> Self {
+        let addresses = svrlist.addresses().unwrap();
+        let shutdown = Shutdown::new();
+        let mut serving = JoinSet::new();
+        serving.spawn(svrlist.serve(shutdown.clone()));
+        Self { addresses, shutdown, serving }
+    }
+
+    pub(super) async fn end(mut self) {
+        self.shutdown.trigger();
+        self.serving.join_next().await.unwrap().unwrap().unwrap();
+    }
+}
+
 /// An edge's line, and the endpoint that must live as long.
 pub(super) struct EdgeLine {
     pub(super) call: line::Call,
@@ -149,11 +175,8 @@ pub(super) async fn until(
 #[tokio::test]
 async fn an_edge_reports_and_a_client_is_told_of_it() {
     let pki = Pki::new();
-    let svrlist = Svrlist::open(pki.config()).await.unwrap();
-    let Addresses { listen: http, line, .. } = svrlist.addresses().unwrap();
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
+    let running = Running::start(pki.config()).await;
+    let Addresses { listen: http, line, .. } = running.addresses;
 
     assert_eq!(get(http, "/svrlist").await.0, 503);
     let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
@@ -178,8 +201,7 @@ async fn an_edge_reports_and_a_client_is_told_of_it() {
     );
     assert_eq!(get(http, "/api/edges/sh-1").await.0, 404);
 
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    running.end().await;
 }
 
 #[tokio::test]
@@ -217,11 +239,8 @@ async fn replaced_places_count_without_a_restart() {
     let mut config = pki.config();
     config.places_poll = Duration::from_millis(10);
     let path = config.places.own.clone().unwrap();
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let Addresses { listen: http, admin, line } = svrlist.addresses().unwrap();
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
+    let running = Running::start(config).await;
+    let Addresses { listen: http, admin, line } = running.addresses;
     let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
     edge.report(fixture::report("bj-1", "110000", "telecom")).await;
     until(http, "/svrlist", |answer| answer["cell"]["carrier"] == "telecom").await;
@@ -231,16 +250,9 @@ async fn replaced_places_count_without_a_restart() {
     until_text(admin, "/metrics", |metrics| metrics.contains(refused)).await;
     assert_eq!(get(http, "/svrlist").await.1["cell"]["carrier"], "telecom");
 
-    let entry = geo_data::write::Entry {
-        network: "127.0.0.0/8".parse().unwrap(),
-        region: geo_data::Region::parse("440100").unwrap(),
-        city_abroad: None,
-        carrier: geo_data::Carrier::Mobile,
-    };
-    std::fs::write(&path, geo_data::write::database(&[entry], SystemTime::now()).unwrap()).unwrap();
+    std::fs::write(&path, places_of(geo_data::Carrier::Mobile)).unwrap();
     until(http, "/svrlist", |answer| answer["cell"]["carrier"] == "mobile").await;
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    running.end().await;
 }
 
 /// A database in which everybody is a client of one carrier.
@@ -267,11 +279,8 @@ async fn no_request_is_lost_while_places_change() {
     let mut config = pki.config();
     config.places_poll = Duration::from_millis(5);
     let path = config.places.own.clone().unwrap();
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let Addresses { listen: http, admin, line } = svrlist.addresses().unwrap();
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
+    let running = Running::start(config).await;
+    let Addresses { listen: http, admin, line } = running.addresses;
     let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
     edge.report(fixture::report("bj-1", "110000", "telecom")).await;
     until(http, "/svrlist", |answer| answer["servers"].is_array()).await;
@@ -309,8 +318,7 @@ async fn no_request_is_lost_while_places_change() {
         assert!(answers.unwrap() > 0);
     }
     until_text(admin, "/metrics", |metrics| reloads(metrics, "taken") >= 20).await;
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    running.end().await;
 }
 
 /// MaxMind's broken databases lie beside the workspace; without them the test says so and passes.
@@ -327,11 +335,8 @@ async fn broken_places_are_refused_and_clients_are_answered() {
     config.places_poll = Duration::from_millis(5);
     let path = pki.write("city.mmdb", std::fs::read(&good).unwrap());
     config.places.city = Some(path.clone());
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let Addresses { listen: http, admin, line } = svrlist.addresses().unwrap();
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
+    let running = Running::start(config).await;
+    let Addresses { listen: http, admin, line } = running.addresses;
     let mut edge = EdgeLine::open(&pki, "bj-1", line).await;
     edge.report(fixture::report("bj-1", "110000", "telecom")).await;
     until(http, "/svrlist", |answer| answer["servers"].is_array()).await;
@@ -354,31 +359,7 @@ async fn broken_places_are_refused_and_clients_are_answered() {
     std::fs::copy(&good, pki.folder.join("city.mmdb.new")).unwrap();
     std::fs::rename(pki.folder.join("city.mmdb.new"), &path).unwrap();
     until_text(admin, "/metrics", |metrics| reloads(metrics, "taken") > taken).await;
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
-}
-
-/// A svrlist that serves until it is ended.
-struct Running {
-    addresses: Addresses,
-    shutdown: Shutdown,
-    serving: JoinSet<Result<(), RunError>>,
-}
-
-impl Running {
-    async fn start(config: Config) -> Self {
-        let svrlist = Svrlist::open(config).await.unwrap();
-        let addresses = svrlist.addresses().unwrap();
-        let shutdown = Shutdown::new();
-        let mut serving = JoinSet::new();
-        serving.spawn(svrlist.serve(shutdown.clone()));
-        Self { addresses, shutdown, serving }
-    }
-
-    async fn end(mut self) {
-        self.shutdown.trigger();
-        self.serving.join_next().await.unwrap().unwrap().unwrap();
-    }
+    running.end().await;
 }
 
 #[tokio::test]

@@ -1,24 +1,20 @@
 //! Who is let in, who is sent on, and who is sent away.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, ensure};
+use serde_json::json;
 use tests::goim::frame::{Frame, operation};
-use tests::metrics::Metrics;
-use tests::network::{Network, Plan};
-use tests::stream::Stream;
+use tests::network::Plan;
 use tests::wait::{until, within};
 use tests::{centrifuge, goim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 
-use crate::{network_with, publish};
+use crate::followers::{CHANNEL, Followers, VIEWERS, publish_all};
+use crate::network_with;
 
-const CHANNEL: &str = "live:1000";
 const ROOM: &str = "live://1000";
 
 /// While messages flow, SIGTERM moves every client to the other edge, and no message is missing.
@@ -26,31 +22,13 @@ const ROOM: &str = "live://1000";
 fn an_edge_that_ends_sends_its_clients_on_over_a_while() {
     let edge = vec!["drain.time=3s".to_owned()];
     network_with(Plan { edge, ..Plan::edges(2) }, async |network| {
-        let (leaving, staying) = (network.edge(0).http, network.edge(1).http);
-        until_sent_on(network, 0).await?;
+        let staying = network.edge(1).http;
         let api = network.api();
-        let mut viewers = JoinSet::new();
-        for _ in 0..VIEWERS {
-            let mut client = centrifuge::Client::connect(leaving, json!({})).await?;
-            let joined = client.subscribe(CHANNEL).await?;
-            viewers.spawn(follow(client, joined));
-        }
+        let followers = Followers::join(network, 0).await?;
         let mut viewer = goim::Client::tcp(network.edge(0).tcp).await?;
         viewer.login(&goim::Login::room(ROOM)).await?;
         until("all are in", async || api.clients(CHANNEL).await, |n| *n == VIEWERS + 1).await?;
-        let (published, stopped) = tokio::join!(
-            async {
-                for n in 0..MESSAGES / 10 {
-                    publish::numbers(&api, CHANNEL, 10 * n..10 * n + 10).await?;
-                    tokio::time::sleep(Duration::from_millis(40)).await;
-                }
-                anyhow::Ok(())
-            },
-            async {
-                let stopped = network.edges[0].stop().await?;
-                anyhow::Ok(stopped)
-            },
-        );
+        let (published, stopped) = tokio::join!(publish_all(&api), network.edges[0].stop());
         published?;
         ensure!(stopped?.success());
         within("the goim client is moved too", async {
@@ -58,13 +36,7 @@ fn an_edge_that_ends_sends_its_clients_on_over_a_while() {
             Ok(())
         })
         .await?;
-        let mut left: Vec<Instant> = Vec::new();
-        while let Some(followed) = viewers.join_next().await {
-            let Followed { to, at } = followed??;
-            ensure!(to == staying, "sent on to {to}");
-            left.push(at);
-        }
-        left.sort_unstable();
+        let left = followers.all_went_to(staying).await?;
         let spread = left[left.len() - 1] - left[0];
         ensure!(spread > Duration::from_secs(1), "all left within {spread:?}");
         Ok(())
@@ -147,54 +119,3 @@ fn header(client: IpAddr) -> Vec<u8> {
     header.extend([0x30, 0x39, 0, 80]);
     header
 }
-
-struct Followed {
-    to: SocketAddr,
-    at: Instant,
-}
-
-#[allow(clippy::disallowed_methods, reason = "a test measures")]
-/// Takes every message, goes where it is sent when it is sent on, and recovers there.
-async fn follow(mut client: centrifuge::Client, joined: Value) -> Result<Followed> {
-    let mut stream = Stream::default();
-    let mut offset = joined["offset"].as_u64().unwrap_or(0);
-    let closed = loop {
-        match client.publication().await {
-            Ok(publication) => {
-                offset = publication["offset"].as_u64().context("an offset")?;
-                stream.take(&publication["data"], Some(offset))?;
-            }
-            Err(error) => break error.downcast::<centrifuge::Closed>()?,
-        }
-    };
-    let at = Instant::now();
-    ensure!(closed.code == 3001, "{closed:?}");
-    let to = closed.reason.strip_prefix("shutdown; next: ").context(closed.reason.clone())?;
-    let to: SocketAddr = to.parse()?;
-    let mut client = centrifuge::Client::connect(to, json!({})).await?;
-    let recover = json!({
-        "channel": CHANNEL, "recover": true, "epoch": joined["epoch"], "offset": offset,
-    });
-    let recovered = client.ask("subscribe", recover).await?;
-    ensure!(recovered["recovered"] == true, "{recovered}");
-    for publication in recovered["publications"].as_array().into_iter().flatten() {
-        stream.take(&publication["data"], publication["offset"].as_u64())?;
-    }
-    while stream.len() < MESSAGES as usize {
-        let publication = client.publication().await?;
-        stream.take(&publication["data"], publication["offset"].as_u64())?;
-    }
-    stream.verdict(MESSAGES)?;
-    Ok(Followed { to, at })
-}
-
-/// Waits until svrlist has told an edge where its clients could go.
-async fn until_sent_on(network: &Network, at: usize) -> Result<()> {
-    let admin = network.edge_admin_url(at);
-    let told = async || Metrics::read(&admin).await?.get("linecast_edge_elsewhere");
-    until("an edge knows of others", told, |listeners| *listeners > 0.0).await?;
-    Ok(())
-}
-
-const VIEWERS: u64 = 30;
-const MESSAGES: u64 = 1000;

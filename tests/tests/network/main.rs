@@ -8,6 +8,7 @@
 //! - [`control`]: operators send clients on, and let them come back
 //! - [`dashboard`]: what operators see in a real browser
 //! - [`door`]: who is let in, who is sent on, and who is sent away
+//! - [`followers`]: viewers who go where they are sent, for the two before
 //! - [`line`]: lines break and heal under a stream
 //! - [`namespaces`]: three carriers with addresses of their own, two of which fail
 //! - [`neighbours`]: edges that lose the origin pull through each other
@@ -28,6 +29,7 @@ mod control;
 mod crashes;
 mod dashboard;
 mod door;
+mod followers;
 mod goim_rules;
 mod goim_users;
 mod hooks;

@@ -1,54 +1,28 @@
 //! Operators at a whole svrlist on sockets of its own.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::io::shutdown::Shutdown;
 use shared::wire::control::{Down, down};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
 use super::WAITING_MAX;
 use crate::config::Config;
 use crate::fixture;
 use crate::io::Svrlist;
-use crate::io::tests::{EdgeLine, PATIENCE, Pki, until};
+use crate::io::tests::{EdgeLine, PATIENCE, Pki, Running, until};
 
 const KEY: &str = "authorization: Bearer 0123456789abcdef";
 const LOOK: &str = "authorization: Bearer fedcba9876543210";
 
-/// A svrlist that serves until it is dropped.
-struct Running {
-    http: SocketAddr,
-    line: SocketAddr,
-    shutdown: Shutdown,
-    serving: JoinSet<()>,
-}
-
 impl Running {
-    async fn start(config: Config) -> Self {
-        let svrlist = Svrlist::open(config).await.unwrap();
-        let addresses = svrlist.addresses().unwrap();
-        let shutdown = Shutdown::new();
-        let mut serving = JoinSet::new();
-        let ending = shutdown.clone();
-        serving.spawn(async move { svrlist.serve(ending).await.unwrap() });
-        Self { http: addresses.listen, line: addresses.line, shutdown, serving }
-    }
-
-    async fn stop(mut self) {
-        self.shutdown.trigger();
-        self.serving.join_next().await.unwrap().unwrap();
-    }
-
     /// Status, head and body of the answer to a request.
     async fn ask(&self, what: &str, headers: &[&str], body: Value) -> (u16, String, Value) {
-        let mut stream = TcpStream::connect(self.http).await.unwrap();
+        let mut stream = TcpStream::connect(self.addresses.listen).await.unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let request = format!(
@@ -99,7 +73,7 @@ fn config(pki: &Pki) -> Config {
 }
 
 async fn zoned(pki: &Pki, running: &Running, name: &str, zone: &str) -> EdgeLine {
-    let mut edge = EdgeLine::open(pki, name, running.line).await;
+    let mut edge = EdgeLine::open(pki, name, running.addresses.line).await;
     let mut report = fixture::report(name, "110000", "telecom");
     report.zone = zone.to_owned();
     report.site = "bj".to_owned();
@@ -161,12 +135,12 @@ async fn a_person_signs_in_changes_something_and_signs_out() {
             r#""ann" "sign-in" "refused""#,
         ]
     );
-    running.stop().await;
+    running.end().await;
 }
 
 /// The cookie header of a new session.
 async fn signed_in(running: &Running) -> String {
-    let mut stream = TcpStream::connect(running.http).await.unwrap();
+    let mut stream = TcpStream::connect(running.addresses.listen).await.unwrap();
     let body = r#"{"name": "ann", "password": "correct horse"}"#;
     let request = format!(
         "POST /api/session HTTP/1.1\r\nhost: list\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -193,7 +167,7 @@ async fn passwords_cannot_be_guessed_fast() {
     let (status, head, _) = running.ask("POST /api/session", &[], right).await;
     assert_eq!(status, 429, "not even the right one is looked at");
     assert!(head.contains("retry-after: "), "{head}");
-    running.stop().await;
+    running.end().await;
 }
 
 #[tokio::test]
@@ -307,7 +281,7 @@ async fn changes_need_an_admin_and_name_what_is_wrong() {
     assert_eq!(status("PUT /api/control", &[KEY, "if-match: 1"], large).await.0, 200);
     let (code, answer) = status("POST /api/control/rollback", &[KEY], json!({"revision": 7})).await;
     assert_eq!((code, &answer["error"]), (404, &"revision 7 is not kept; 0 to 2 are".into()));
-    running.stop().await;
+    running.end().await;
 }
 
 #[tokio::test]
@@ -316,7 +290,7 @@ async fn a_zone_gets_the_share_that_it_is_given_and_none_after_a_rollback() {
     let running = Running::start(config(&pki)).await;
     let _green = zoned(&pki, &running, "bj-1", "green").await;
     let _blue = zoned(&pki, &running, "bj-2", "blue").await;
-    until(running.http, "/svrlist", |answer| {
+    until(running.addresses.listen, "/svrlist", |answer| {
         answer["servers"].as_array().is_some_and(|servers| servers.len() == 2)
     })
     .await;
@@ -341,7 +315,7 @@ async fn a_zone_gets_the_share_that_it_is_given_and_none_after_a_rollback() {
     running.change("POST /api/control/rollback", json!({"revision": 1})).await;
     let share = running.share("bj-2").await;
     assert!(near(share, 10.0), "{share}");
-    running.stop().await;
+    running.end().await;
 }
 
 async fn drain_rate(edge: &mut EdgeLine) -> f64 {
@@ -374,7 +348,7 @@ async fn edges_are_told_to_drain_on_every_line_until_they_are_not() {
     assert_eq!(drain_rate(&mut edge).await, 3.0);
     drain(json!({"edge": "bj-1", "drained": false})).await;
     assert_eq!(drain_rate(&mut edge).await, 0.0);
-    running.stop().await;
+    running.end().await;
 }
 
 #[tokio::test]
@@ -385,7 +359,7 @@ async fn what_is_wanted_survives_a_restart() {
     let running = Running::start(config.clone()).await;
     running.change("POST /api/control/zone", json!({"zone": "blue", "share": 10})).await;
     let before = running.change("POST /api/control/drain", json!({"zone": "blue"})).await;
-    running.stop().await;
+    running.end().await;
     let running = Running::start(config).await;
     let (_, _, after) = running.ask("GET /api/control", &[LOOK], Value::Null).await;
     for key in ["revision", "digest", "control", "revisions"] {
@@ -396,7 +370,7 @@ async fn what_is_wanted_survives_a_restart() {
     assert_eq!(audit["entries"][0]["detail"], json!(["zone blue: not drained → drained at 50/s"]));
     let (_, _, page) = running.ask("GET /api/audit?before=2", &[LOOK], Value::Null).await;
     assert_eq!(page["entries"][0]["revision"], 1);
-    running.stop().await;
+    running.end().await;
 }
 
 #[tokio::test]
@@ -443,7 +417,7 @@ async fn a_file_has_the_last_word_on_what_it_names_and_a_broken_one_has_none() {
     let back = running.change("POST /api/control/rollback", json!({"revision": 1})).await;
     assert_eq!(back["control"]["zones"]["blue"]["share"], 30.0, "the file's stays");
     assert!(back["control"]["drained"]["edges"]["bj-1"].is_null());
-    running.stop().await;
+    running.end().await;
 
     pki.write("control.toml", "zones = 1");
     let error = Svrlist::open(config).await.unwrap_err();
@@ -464,7 +438,7 @@ async fn a_change_is_written_down_whoever_hangs_up() {
             "POST /api/control/zone HTTP/1.1\r\nhost: list\r\n{KEY}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut stream = TcpStream::connect(running.http).await.unwrap();
+        let mut stream = TcpStream::connect(running.addresses.listen).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         // Until it is made, so that the hanging up meets it while it is written down.
         let made = async {
@@ -490,7 +464,7 @@ async fn a_change_is_written_down_whoever_hangs_up() {
         }
     };
     tokio::time::timeout(PATIENCE, all).await.expect("every change is in the audit log's file");
-    running.stop().await;
+    running.end().await;
 }
 
 const HANGING_UP: u64 = 20;

@@ -7,19 +7,15 @@ async fn a_closed_dashboard_tells_strangers_nothing() {
     let pki = Pki::new();
     let mut config = pki.config();
     config.dashboard.open = false;
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let http = svrlist.addresses().unwrap().listen;
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
+    let running = Running::start(config).await;
+    let http = running.addresses.listen;
     for path in ["/api/overview", "/api/map", "/api/edges/a", "/api/cells/110000/telecom", "/edges"]
     {
         let (status, answer) = get(http, path).await;
         assert_eq!(status, 401, "{path}");
         assert!(answer["error"].as_str().unwrap().contains("sign in"), "{answer}");
     }
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    running.end().await;
 }
 
 /// Opens a live stream.
@@ -46,11 +42,8 @@ async fn a_live_stream_tells_of_edges_and_ends_with_the_service() {
     let pki = Pki::new();
     let mut config = pki.config();
     config.dashboard.streams_max = 1;
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let Addresses { listen: http, admin, line } = svrlist.addresses().unwrap();
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
+    let running = Running::start(config).await;
+    let Addresses { listen: http, admin, line } = running.addresses;
     let mut stream = listen(http).await;
     let head = hear(&mut stream, "event: map").await;
     assert!(head.contains("text/event-stream") && head.contains("retry: 2000"), "{head}");
@@ -67,8 +60,7 @@ async fn a_live_stream_tells_of_edges_and_ends_with_the_service() {
             break stream;
         }
     };
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    running.end().await;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(rest.ends_with(b"0\r\n\r\n"), "it ends in order");
@@ -88,9 +80,7 @@ async fn a_live_stream_that_nobody_reads_is_cut_off() {
         let edge = crate::edge::Edge::from_report(&report).unwrap();
         svrlist.desk.tell(|registry, now| registry.handle_report(edge, now));
     }
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
+    let running = Running::serve(svrlist);
     until(http, "/api/overview", |answer| answer["edges"][199]["lines"].is_array()).await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -101,8 +91,7 @@ async fn a_live_stream_that_nobody_reads_is_cut_off() {
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
     assert!(ended.is_err() || !rest.ends_with(b"0\r\n\r\n"), "in the middle of a piece");
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    running.end().await;
 }
 
 #[tokio::test]
@@ -116,11 +105,8 @@ async fn histories_survive_a_restart() {
     for restarted in [false, true] {
         let mut config = pki.config();
         config.state.folder = Some(pki.folder.join("state"));
-        let svrlist = Svrlist::open(config).await.unwrap();
-        let Addresses { listen: http, line, .. } = svrlist.addresses().unwrap();
-        let shutdown = Shutdown::new();
-        let mut serving = JoinSet::new();
-        serving.spawn(svrlist.serve(shutdown.clone()));
+        let running = Running::start(config).await;
+        let Addresses { listen: http, line, .. } = running.addresses;
         if restarted {
             let (status, answer) = get(http, target).await;
             assert!(status == 200 && heard(&answer), "{answer}");
@@ -138,8 +124,7 @@ async fn histories_survive_a_restart() {
             (400, &"points".into(), &"x".into())
         );
         assert!(answer["allowed"].as_str().unwrap().contains("2000"), "{answer}");
-        shutdown.trigger();
-        serving.join_next().await.unwrap().unwrap().unwrap();
+        running.end().await;
     }
 }
 
@@ -171,11 +156,8 @@ async fn an_alert_is_shown_acknowledged_and_over() {
     config.operators = crate::config::tests::config(text).unwrap().operators;
     config.places_poll = Duration::from_millis(10);
     let path = config.places.own.clone().unwrap();
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let Addresses { listen: http, admin, .. } = svrlist.addresses().unwrap();
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(svrlist.serve(shutdown.clone()));
+    let running = Running::start(config).await;
+    let Addresses { listen: http, admin, .. } = running.addresses;
     // The first look at what is refused is what later ones are compared with.
     until(http, "/api/overview", |answer| answer["now_ms"].as_u64() > Some(0)).await;
     std::fs::write(&path, "no database").unwrap();
@@ -203,6 +185,5 @@ async fn an_alert_is_shown_acknowledged_and_over() {
         answer["alerts"].as_array().unwrap().is_empty() && answer["past"][0]["until_ms"].is_u64()
     );
     assert_eq!(ask_as(http, "key-of-ops-0123", "POST", &ack).await, 404, "it is over");
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    running.end().await;
 }

@@ -303,28 +303,20 @@ impl Made {
 }
 
 /// A svrlist with these settings and, if wanted, an edge.
-pub(super) async fn svrlist(
-    pki: &Pki,
-    text: &str,
-    edge: bool,
-) -> (Addresses, Shutdown, JoinSet<()>, Option<EdgeLine>) {
+pub(super) async fn svrlist(pki: &Pki, text: &str, edge: bool) -> (Running, Option<EdgeLine>) {
     let mut config = pki.config();
     let said = crate::config::tests::config(text).unwrap();
     (config.answers, config.limits) = (said.answers, said.limits);
     (config.dashboard, config.operators) = (said.dashboard, said.operators);
-    let svrlist = Svrlist::open(config).await.unwrap();
-    let addresses = svrlist.addresses().unwrap();
-    let shutdown = Shutdown::new();
-    let mut serving = JoinSet::new();
-    let serve = svrlist.serve(shutdown.clone());
-    serving.spawn(async move { serve.await.unwrap() });
+    let running = Running::start(config).await;
     if !edge {
-        return (addresses, shutdown, serving, None);
+        return (running, None);
     }
-    let mut line = EdgeLine::open(pki, "bj-1", addresses.line).await;
-    line.report(fixture::report("bj-1", "110000", "telecom")).await;
-    until(addresses.listen, "/svrlist", |answer| answer["servers"].is_array()).await;
-    (addresses, shutdown, serving, Some(line))
+    let Addresses { listen, line, .. } = running.addresses;
+    let mut edge = EdgeLine::open(pki, "bj-1", line).await;
+    edge.report(fixture::report("bj-1", "110000", "telecom")).await;
+    until(listen, "/svrlist", |answer| answer["servers"].is_array()).await;
+    (running, Some(edge))
 }
 
 /// Makes requests and judges the answers; says which statuses were met.
@@ -362,7 +354,8 @@ const SETTINGS: &str = "trusted_proxies = [\"127.0.0.1\"]\n[cell_token]\nsecret 
 #[tokio::test]
 async fn answers_are_as_described() {
     let (pki, contract) = (Pki::new(), Contract::read());
-    let (at, shutdown, mut serving, _edge) = svrlist(&pki, SETTINGS, true).await;
+    let (running, _edge) = svrlist(&pki, SETTINGS, true).await;
+    let at = running.addresses;
     let token = get(at.listen, "/svrlist").await.1["token"].as_str().unwrap().to_owned();
     let met = hold(&contract, at.listen, &token, 400, reads().boxed()).await;
     assert_eq!(met.into_iter().collect::<Vec<_>>(), [200, 400]);
@@ -386,20 +379,19 @@ async fn answers_are_as_described() {
         }
     };
     tokio::time::timeout(PATIENCE, again).await.unwrap();
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
 
 #[tokio::test]
 async fn answers_without_edges_and_secret_are_as_described() {
     let (pki, contract) = (Pki::new(), Contract::read());
-    let (at, shutdown, mut serving, _) = svrlist(&pki, "", false).await;
+    let (running, _) = svrlist(&pki, "", false).await;
+    let at = running.addresses;
     let met = hold(&contract, at.listen, "", 200, reads().boxed()).await;
     assert_eq!(met.into_iter().collect::<Vec<_>>(), [200, 400, 503]);
     let met = hold(&contract, at.listen, "", 20, reports().boxed()).await;
     assert_eq!(met.into_iter().collect::<Vec<_>>(), [404]);
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
 
 /// Requests of operators, by path.
@@ -424,7 +416,8 @@ async fn operators_views_are_as_described() {
     let (pki, contract) = (Pki::new(), Contract::read());
     for open in [true, false] {
         let settings = format!("{SETTINGS}\n[dashboard]\nopen = {open}\n{OPERATOR}");
-        let (at, shutdown, mut serving, _edge) = svrlist(&pki, &settings, true).await;
+        let (running, _edge) = svrlist(&pki, &settings, true).await;
+        let at = running.addresses;
         let key = [("authorization", "Bearer a key of the operators")];
         let listed = async {
             // The facts are gathered once a second.
@@ -457,8 +450,7 @@ async fn operators_views_are_as_described() {
         }
         let answer = exchange(at.listen, "DELETE", "/api/session", &[], b"").await;
         contract.check("/api/session", "DELETE", &answer).unwrap();
-        shutdown.trigger();
-        serving.join_next().await.unwrap().unwrap();
+        running.end().await;
     }
 }
 
@@ -489,8 +481,8 @@ const CHANGES: [(&str, &str, &str, &str, u16); 12] = [
 async fn changes_are_as_described() {
     let (pki, contract) = (Pki::new(), Contract::read());
     let admin = OPERATOR.replace("viewer", "admin");
-    let (at, shutdown, mut serving, _edge) =
-        svrlist(&pki, &format!("{SETTINGS}\n{admin}"), true).await;
+    let (running, _edge) = svrlist(&pki, &format!("{SETTINGS}\n{admin}"), true).await;
+    let at = running.addresses;
     let key = ("authorization", "Bearer a key of the operators");
     for (method, path, if_match, body, status) in CHANGES {
         let refused = exchange(at.listen, method, path, &[], body.as_bytes()).await;
@@ -518,8 +510,7 @@ async fn changes_are_as_described() {
         contract.check(path, "GET", &closed).unwrap();
         assert_eq!(closed.status, 401);
     }
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
 
 const OPERATOR: &str = "[operator.op]\nkey = \"a key of the operators\"\nrole = \"viewer\"";
@@ -527,7 +518,8 @@ const OPERATOR: &str = "[operator.op]\nkey = \"a key of the operators\"\nrole = 
 #[tokio::test]
 async fn whatever_is_not_described_is_refused() {
     let (pki, contract) = (Pki::new(), Contract::read());
-    let (at, shutdown, mut serving, _) = svrlist(&pki, "[dashboard]\nopen = true", false).await;
+    let (running, _) = svrlist(&pki, "[dashboard]\nopen = true", false).await;
+    let at = running.addresses;
     let paths = contract.0["paths"].as_object().unwrap();
     for path in crate::site::API_PATHS {
         assert!(paths.contains_key(path), "{path} is not described");
@@ -549,6 +541,5 @@ async fn whatever_is_not_described_is_refused() {
     for path in ["/nothing", "/svrlist/", "/report/x", "//svrlist"] {
         assert_eq!(exchange(at.listen, "GET", path, &[], b"").await.status, 404, "{path}");
     }
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }

@@ -66,7 +66,8 @@ async fn acquainted(at: Addresses) -> u64 {
 #[tokio::test]
 async fn tokens_that_svrlist_did_not_give_are_refused() {
     let pki = Pki::new();
-    let (at, shutdown, mut serving, _edge) = svrlist(&pki, SETTINGS, true).await;
+    let (running, _edge) = svrlist(&pki, SETTINGS, true).await;
+    let at = running.addresses;
     let good = get(at.listen, "/svrlist").await.1["token"].as_str().unwrap().to_owned();
     let (head, rest) = good.split_once('.').unwrap();
     let signature = rest.split_once('.').unwrap().1;
@@ -111,8 +112,7 @@ async fn tokens_that_svrlist_did_not_give_are_refused() {
     assert_eq!(counted(at, &told("again")).await, 2);
     assert_eq!(report(at, "127.1.1.1", &good, 2, json!({ "edge": "nobody's" })).await, 204);
     assert_eq!(counted(at, &told("edge")).await, strange + 1);
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
 
 /// What svrlist thinks of its first server for a client from `from`.
@@ -126,7 +126,8 @@ async fn explained(at: Addresses, from: &str) -> Value {
 #[tokio::test]
 async fn a_flood_from_one_network_says_little_and_of_its_own_cell_alone() {
     let pki = Pki::new();
-    let (at, shutdown, mut serving, _edge) = svrlist(&pki, SETTINGS, true).await;
+    let (running, _edge) = svrlist(&pki, SETTINGS, true).await;
+    let at = running.addresses;
     let liar = token("s", Algorithm::HS256, &claims(("440100", "mobile"), 600));
     let honest = token("s", Algorithm::HS256, &claims(BEIJING, 600));
     let bad = json!({ "edge": "bj-1", "attempts": 1000, "failures": 1000, "drops": 1000 });
@@ -152,8 +153,7 @@ async fn a_flood_from_one_network_says_little_and_of_its_own_cell_alone() {
     let (lied_of, other) = (explained(at, "127.0.3.9").await, explained(at, "127.5.5.5").await);
     assert!(lied_of["reports"].as_f64().unwrap() < 4.0, "{lied_of}");
     assert!(other["mean"].as_f64().unwrap() < 2.0, "{other}");
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
 
 /// The cell that an answer places its client in.
@@ -166,14 +166,15 @@ async fn cell(at: Addresses, forwarded: &[(&str, &str)]) -> String {
 #[tokio::test]
 async fn addresses_are_believed_as_far_as_proxies_are_trusted() {
     let pki = Pki::new();
-    let (at, shutdown, mut serving, _edge) = svrlist(&pki, "", true).await;
+    let (running, _edge) = svrlist(&pki, "", true).await;
+    let at = running.addresses;
     let mobile = [("x-forwarded-for", "127.0.3.9")];
     assert_eq!(cell(at, &mobile).await, "110000/telecom", "no proxy is trusted");
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 
     let trusts = "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]";
-    let (at, shutdown, mut serving, _edge) = svrlist(&pki, trusts, true).await;
+    let (running, _edge) = svrlist(&pki, trusts, true).await;
+    let at = running.addresses;
     assert_eq!(cell(at, &mobile).await, "440100/mobile");
     let long = "6.6.6.6, ".repeat(1500);
     for (hops, is) in [
@@ -190,8 +191,7 @@ async fn addresses_are_believed_as_far_as_proxies_are_trusted() {
     }
     let lines = [("x-forwarded-for", "127.0.2.5"), ("x-forwarded-for", "127.0.3.9")];
     assert_eq!(cell(at, &lines).await, "440100/mobile", "lines are one list");
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
 
 fn answered(status: u16) -> String {
@@ -203,7 +203,8 @@ async fn what_is_too_large_or_too_slow_is_refused_and_counted() {
     let pki = Pki::new();
     let settings =
         format!("{SETTINGS}\n[http]\nbody_deadline = \"200ms\"\nhead_deadline = \"200ms\"");
-    let (at, shutdown, mut serving, _edge) = svrlist(&pki, &settings, true).await;
+    let (running, _edge) = svrlist(&pki, &settings, true).await;
+    let at = running.addresses;
     let post = |head: &str| format!("POST /report HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n");
 
     let head = [("x-much", "y".repeat(20_000))];
@@ -256,14 +257,14 @@ async fn what_is_too_large_or_too_slow_is_refused_and_counted() {
     }
     assert_eq!(counted(at, &told("malformed")).await, 3);
     assert_eq!(get(at.listen, "/svrlist").await.0, 200);
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_their_order() {
     let pki = Pki::new();
-    let (at, shutdown, mut serving, _edge) = svrlist(&pki, "", true).await;
+    let (running, _edge) = svrlist(&pki, "", true).await;
+    let at = running.addresses;
     const COUNT: usize = 500;
     let mut requests = String::new();
     for n in 0..COUNT {
@@ -287,15 +288,15 @@ async fn pipelined_requests_are_answered_in_their_order() {
         assert!(answer.starts_with(if refused { "400" } else { "200" }), "{n}: {answer}");
         assert!(!refused || answer.contains(&format!("\"x{n}\"")), "{n}: {answer}");
     }
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
 
 #[tokio::test]
 async fn an_address_has_its_share_of_connections() {
     let pki = Pki::new();
     let settings = "[http]\nconnections_per_address_max = 5";
-    let (at, shutdown, mut serving, _edge) = svrlist(&pki, settings, true).await;
+    let (running, _edge) = svrlist(&pki, settings, true).await;
+    let at = running.addresses;
     let mut open = Vec::new();
     for _ in 0..20 {
         open.push(TcpStream::connect(at.listen).await.unwrap());
@@ -313,6 +314,5 @@ async fn an_address_has_its_share_of_connections() {
     });
     answered.await;
     assert_eq!(get(at.listen, "/svrlist").await.0, 200);
-    shutdown.trigger();
-    serving.join_next().await.unwrap().unwrap();
+    running.end().await;
 }
