@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use shared::wire::control::{Down, down};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::WAITING_MAX;
 use crate::config::Config;
@@ -187,7 +188,7 @@ async fn an_operator_signs_in_where_they_are_known_while_strangers_keep_it_busy(
     let running = Running::start(config.clone()).await;
     let home = || "192.0.2.1".to_owned();
     assert_eq!(sign_in(&running, home(), "correct horse").await.0, 200);
-    running.stop().await;
+    running.end().await;
 
     // A restart does not make her a stranger.
     let running = Arc::new(Running::start(config).await);
@@ -220,7 +221,7 @@ async fn an_operator_signs_in_where_they_are_known_while_strangers_keep_it_busy(
         assert_eq!(status, 200, "{answer}");
     }
     strangers.shutdown().await;
-    Arc::into_inner(running).unwrap().stop().await;
+    Arc::into_inner(running).unwrap().end().await;
 }
 
 #[tokio::test]
@@ -238,7 +239,7 @@ async fn a_wrong_key_counts_once() {
     let slowed = async { while guess().await != 429 {} };
     tokio::time::timeout(PATIENCE, slowed).await.unwrap();
     running.change("POST /api/control/zone", json!({"zone": "blue", "share": 10})).await;
-    running.stop().await;
+    running.end().await;
 }
 
 #[tokio::test]
