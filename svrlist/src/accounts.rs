@@ -1,19 +1,20 @@
 //! The accounts of all sites: [`Budget`]s that follow the calendar.
 //!
-//! Slots are the calendar's five minutes, months its months, in UTC. What a calendar says is believed
-//! while it agrees with the clock that only runs forward; one that jumps is believed once it has
-//! stayed where it jumped to for [`SETTLED_AFTER`]. A slot in which nothing was heard counts like the
-//! one before it, up to an hour of them; what passed beyond that is unknown and counts as nothing.
+//! Slots are the [calendar](Calendar)'s five minutes, months its months, in UTC. A slot in which nothing was
+//! heard counts like the one before it, up to an hour of them; what passed beyond that is unknown and counts as
+//! nothing. A month that is billed at nothing says nothing of the next; an account of which nothing was heard
+//! for a month leaves with the month that goes on.
 //!
 //! Invariants: a slot of the calendar ends once; at most [`SITES_MAX`] sites are kept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{AMBITION, Budget};
+use crate::budget::Budget;
+use crate::calendar::Calendar;
 use crate::site::Moment;
 
 /// The machine.
@@ -82,7 +83,7 @@ pub enum SnapshotError {
 
 impl Accounts {
     /// What sites are wished to send at most, in bits per second, from now on; for all others it is
-    /// [`AMBITION`] of what they were billed last month.
+    /// [`AMBITION`](crate::budget::AMBITION) of what they were billed last month.
     pub fn set_wishes(&mut self, wishes: BTreeMap<Arc<str>, f64>) {
         self.wishes = wishes;
         for (site, account) in &mut self.sites {
@@ -93,7 +94,7 @@ impl Accounts {
     /// The time passes. Answers whether the calendar is believed.
     pub fn handle_time(&mut self, now: Moment) -> bool {
         let believed = self.calendar.handle_time(now);
-        let slot = self.calendar.seconds() / SLOT_SECONDS;
+        let slot = self.calendar.time().as_secs() / SLOT_SECONDS;
         let mut at = self.slot.unwrap_or(slot);
         if at > slot + BACK_SLOTS {
             // The calendar stood too far ahead: what was counted there is void.
@@ -111,7 +112,12 @@ impl Accounts {
                 self.begin_month(at);
             }
             if slot - at > MONTHS_AWAY_SLOTS {
-                at = slot; // months ago: nothing is known of those between
+                // Months ago: nothing is known of those between.
+                let away = u32::try_from(slot - at).unwrap_or(u32::MAX);
+                for account in self.sites.values_mut() {
+                    account.unheard = account.unheard.saturating_add(away);
+                }
+                at = slot;
                 self.begin_month(at);
             }
         }
@@ -123,7 +129,7 @@ impl Accounts {
     pub fn handle_rate(&mut self, site: &Arc<str>, bits_per_second: f64) {
         let Some(slot) = self.slot else { return };
         if !self.sites.contains_key(site) {
-            if self.sites.len() >= SITES_MAX {
+            if self.sites.len() >= SITES_MAX && !self.make_room() {
                 return;
             }
             let wish = self.wishes.get(site).copied().unwrap_or(0.0);
@@ -174,7 +180,9 @@ impl Accounts {
             return Err(SnapshotError::Damaged);
         }
         let sites = sites.into_iter().map(|(site, account)| (site.into(), account)).collect();
-        Ok(Self { slot, sites, ..Self::default() })
+        let last = |slot: u64| Duration::from_secs(slot.saturating_mul(SLOT_SECONDS));
+        let calendar = slot.map_or_else(Calendar::default, |slot| Calendar::resumed(last(slot)));
+        Ok(Self { calendar, slot, sites, ..Self::default() })
     }
 
     /// Takes the place of these, with the wishes that were set here.
@@ -182,6 +190,14 @@ impl Accounts {
         let wishes = std::mem::take(&mut self.wishes);
         *self = accounts;
         self.set_wishes(wishes);
+    }
+
+    /// Whether the site that was not heard of for longest, and for an hour, has left.
+    fn make_room(&mut self) -> bool {
+        let longest = self.sites.iter().max_by_key(|(_, account)| account.unheard);
+        let silent = longest.filter(|(_, account)| account.unheard >= UNHEARD_MAX);
+        let silent = silent.map(|(site, _)| Arc::clone(site));
+        silent.is_some_and(|site| self.sites.remove(&site).is_some())
     }
 
     fn begin_anew(&mut self, slot: u64) {
@@ -194,10 +210,9 @@ impl Accounts {
 
     fn begin_month(&mut self, slot: u64) {
         let slots = slots_left(slot);
-        // Who was not heard of in the last hour of a month is gone.
-        self.sites.retain(|_, account| account.unheard < UNHEARD_MAX);
+        self.sites.retain(|_, account| account.unheard < GONE_AFTER);
         for (site, account) in &mut self.sites {
-            account.ambition = AMBITION * account.budget.billed();
+            account.ambition = account.budget.ambition().unwrap_or(account.ambition);
             account.budget = account.budget.next_month(slots, site);
             account.budget.set_wish(self.wishes.get(site).copied().unwrap_or(account.ambition));
         }
@@ -210,8 +225,10 @@ impl Account {
             let heard = std::mem::take(&mut self.heard);
             self.unheard = if heard { 0 } else { self.unheard.saturating_add(1) };
             if self.unheard >= UNHEARD_MAX {
+                let rest = passed - past;
+                self.unheard = self.unheard.saturating_add(rest - 1);
                 self.rate = 0.0;
-                self.budget.handle_gap(passed - past);
+                self.budget.handle_gap(rest);
                 return;
             }
             if !heard {
@@ -224,48 +241,6 @@ impl Account {
     fn is_sound(&self) -> bool {
         let numbers = [self.ambition, self.rate];
         self.budget.is_sound() && numbers.iter().all(|number| number.is_finite() && *number >= 0.0)
-    }
-}
-
-/// A calendar that is checked against the clock that only runs forward.
-#[derive(Debug, Default)]
-struct Calendar {
-    /// What was believed last, and how it is thought to go on.
-    believed: Option<(Moment, Duration)>,
-    /// A calendar that says something else, by how much in seconds, and since when.
-    other: Option<(i64, Instant)>,
-}
-
-impl Calendar {
-    fn handle_time(&mut self, now: Moment) -> bool {
-        let said = now.calendar.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let Some((before, at)) = self.believed else {
-            self.believed = Some((now, said));
-            return true;
-        };
-        let expected = at + now.monotonic.saturating_duration_since(before.monotonic);
-        // Seconds since 1970 fit for longer than there will be calendars.
-        let off = said.as_secs() as i64 - expected.as_secs() as i64;
-        if off.unsigned_abs() <= DRIFT_MAX.as_secs() {
-            self.believed = Some((now, said));
-            self.other = None;
-            return true;
-        }
-        self.believed = Some((now, expected));
-        let since = match self.other {
-            Some((other, since)) if other.abs_diff(off) <= DRIFT_MAX.as_secs() => since,
-            _ => now.monotonic,
-        };
-        self.other = Some((off, since));
-        if now.monotonic.saturating_duration_since(since) >= SETTLED_AFTER {
-            self.believed = Some((now, said));
-            self.other = None;
-        }
-        false
-    }
-
-    fn seconds(&self) -> u64 {
-        self.believed.map_or(0, |(_, at)| at.as_secs())
     }
 }
 
@@ -300,18 +275,15 @@ fn date(days_since_1970: u64) -> (i64, u32, u32) {
 /// Sites that are kept: as many as edges, should each be its own.
 pub const SITES_MAX: usize = 4096;
 
-/// How far the calendar may differ from the other clock from one look to the next.
-pub const DRIFT_MAX: Duration = Duration::from_secs(60);
-
-/// How long a calendar that jumped must stay there to be believed.
-pub const SETTLED_AFTER: Duration = Duration::from_secs(600);
-
 const SLOT_SECONDS: u64 = 300;
 
 const SLOTS_A_DAY: u64 = 86_400 / SLOT_SECONDS;
 
 /// After so many slots without a word, what a site sent is not known any more: an hour.
 const UNHEARD_MAX: u32 = 12;
+
+/// After so many, its account leaves with the month: the longest month.
+const GONE_AFTER: u32 = 31 * SLOTS_A_DAY as u32;
 
 /// A calendar that is put back by less waits until it is where it was.
 const BACK_SLOTS: u64 = SLOTS_A_DAY;

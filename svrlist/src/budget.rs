@@ -69,9 +69,15 @@ impl Budget {
             && numbers.iter().all(|number| number.is_finite() && *number >= 0.0)
     }
 
-    /// The month after this one: wishes for [`AMBITION`] of what this one is billed.
+    /// The month after this one, which wishes for what this one [tells](Self::ambition) or wished for.
     pub fn next_month(&self, slots: u32, site: &str) -> Self {
-        Self::new(slots, AMBITION * self.billed(), site)
+        Self::new(slots, self.ambition().unwrap_or(self.wish), site)
+    }
+
+    /// What the month after this one should wish for: [`AMBITION`] of what this one is billed. A month that is
+    /// billed at nothing, most often since little was heard of it, tells nothing.
+    pub fn ambition(&self) -> Option<f64> {
+        Some(self.billed()).filter(|billed| *billed > RATE_MIN).map(|billed| AMBITION * billed)
     }
 
     /// The site's edges together send so much now, in bits per second. As often as is convenient.

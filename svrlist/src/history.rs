@@ -189,6 +189,11 @@ impl History {
         Ok(())
     }
 
+    /// The beginning of the last time of which anything is known, in milliseconds since 1970.
+    pub fn last_ms(&self) -> Option<u64> {
+        self.kept.values().filter_map(|kept| kept.fine.last_ms().max(kept.coarse.last_ms())).max()
+    }
+
     /// All was restored: what is too much or too old leaves.
     pub fn handle_restored(&mut self, now_ms: u64) {
         let old: Vec<Series> = self

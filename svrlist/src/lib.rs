@@ -15,6 +15,7 @@ pub mod alerts;
 pub mod answer;
 pub mod ask;
 pub mod budget;
+pub mod calendar;
 pub mod config;
 pub mod control;
 pub mod dashboard;

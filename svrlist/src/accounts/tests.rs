@@ -1,4 +1,7 @@
+use std::time::{Instant, UNIX_EPOCH};
+
 use super::*;
+use crate::budget::AMBITION;
 
 #[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of the test")]
 fn instant() -> Instant {
@@ -26,6 +29,13 @@ impl World {
     fn pass(&mut self, minutes: u64, rate: f64) {
         for _ in 0..minutes {
             self.accounts.handle_rate(&self.site, rate);
+            self.silence(1);
+        }
+    }
+
+    /// So many minutes pass in which nothing is heard.
+    fn silence(&mut self, minutes: u64) {
+        for _ in 0..minutes {
             let minute = Duration::from_secs(60);
             self.now.monotonic += minute;
             self.now.calendar += minute;
@@ -120,9 +130,9 @@ fn a_calendar_that_jumps_is_not_believed_until_it_stays() {
         // It jumps back, and nothing has happened.
         world.now.calendar -= Duration::from_secs(jump);
         assert!(world.accounts.handle_time(world.now));
-        // It jumps and stays there.
+        // It jumps and stays there, a far jump for as long as the calendar was right before.
         world.now.calendar += Duration::from_secs(jump);
-        world.pass(11, 1e9);
+        world.pass(if jump > 86_400 { 62 } else { 11 }, 1e9);
         assert!(world.accounts.handle_time(world.now));
         let slot = world.accounts.slot.unwrap();
         let said = world.now.calendar.duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -158,15 +168,67 @@ fn accounts_go_on_after_a_restart() {
 }
 
 #[test]
-fn sites_are_bounded_and_those_that_are_gone_leave_with_the_month() {
-    let mut world = World::at(JANUARY_15);
-    for site in 0..SITES_MAX + 10 {
-        world.accounts.handle_rate(&Arc::from(format!("site {site}")), 1.0);
+fn who_is_silent_when_the_month_turns_keeps_its_account() {
+    // Silence before the turn, a svrlist that is away over it, and a month of which nothing is heard.
+    for (silent_min, away_min) in [(120, 0), (0, 120), (120, 3 * 1440), (0, 31 * 1440)] {
+        let mut world = World::at(JANUARY_15);
+        world.pass(16 * 24 * 60, 1e9);
+        let billed = world.account().billed;
+        world.silence(silent_min);
+        let away = Duration::from_secs(60 * away_min);
+        world.now.monotonic += away;
+        world.now.calendar += away;
+        world.accounts.handle_time(world.now);
+        // By then it is February at least.
+        world.silence(24 * 60);
+        world.pass(10, 1e9);
+        let account = world.account();
+        assert!(close(account.level, AMBITION * billed), "{silent_min} {away_min}: {account:?}");
+        // The month that was silent for long says nothing of the next, either.
+        if away_min > 0 {
+            world.silence(28 * 24 * 60);
+            world.pass(10, 1e9);
+            assert!(close(world.account().level, AMBITION * billed), "{:?}", world.account());
+        }
     }
+}
+
+#[test]
+fn accounts_outlive_a_restart_under_a_wrong_clock() {
+    let mut world = World::at(JANUARY_15);
+    world.pass(300, 1e9);
+    let before = world.accounts.snapshot();
+    for years in [-5_i64, 20] {
+        let mut restored = Accounts::restore(before.clone()).unwrap();
+        let off = Duration::from_secs(years.unsigned_abs() * 31_557_600);
+        let right = world.now;
+        let wrong = if years < 0 { right.calendar - off } else { right.calendar + off };
+        assert!(!restored.handle_time(Moment { calendar: wrong, ..right }));
+        assert_eq!(restored.account("a"), world.accounts.account("a"));
+        assert!(restored.handle_time(right), "it is set right");
+        assert_eq!(restored.snapshot(), before);
+    }
+}
+
+#[test]
+fn sites_are_bounded_and_those_that_are_gone_leave() {
+    let mut world = World::at(JANUARY_15);
+    let hear = |world: &mut World, site: usize| {
+        world.accounts.handle_rate(&Arc::from(format!("site {site}")), 1.0);
+    };
+    (0..SITES_MAX + 10).for_each(|site| hear(&mut world, site));
     assert_eq!(world.accounts.sites.len(), SITES_MAX);
-    world.accounts.sites.clear();
-    world.pass(10, 1e9);
-    world.site = "b".into();
+    // A new one takes the place of one that was not heard of for an hour.
+    world.silence(30);
+    (1..SITES_MAX).for_each(|site| hear(&mut world, site));
+    world.silence(40);
+    world.pass(1, 1e9);
+    assert!(world.accounts.account("a").is_some() && world.accounts.account("site 0").is_none());
+    assert_eq!(world.accounts.sites.len(), SITES_MAX);
+    // With the second month that begins in silence all are gone but those that are heard of.
+    world.accounts.sites.retain(|site, _| ["a", "site 1"].contains(&&**site));
     world.pass(17 * 24 * 60, 1e9);
-    assert!(world.accounts.account("a").is_none() && world.accounts.account("b").is_some());
+    assert!(world.accounts.account("site 1").is_some());
+    world.pass(28 * 24 * 60, 1e9);
+    assert!(world.accounts.account("site 1").is_none() && world.accounts.account("a").is_some());
 }

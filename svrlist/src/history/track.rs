@@ -55,6 +55,11 @@ impl Track {
         self.end * self.step_ms
     }
 
+    /// The beginning of the last time.
+    pub(super) fn last_ms(&self) -> Option<u64> {
+        (!self.values.is_empty()).then(|| (self.end - 1) * self.step_ms)
+    }
+
     /// Takes a sample. One of an earlier time than the last means that the clock was put back: what
     /// was said of the times since was said too early, and is forgotten.
     pub(super) fn add(&mut self, at_ms: u64, value: f64) {

@@ -11,7 +11,7 @@ use shared::io::shutdown::Shutdown;
 use super::history::Archive;
 use super::live::Live;
 use super::webhook::Webhook;
-use super::{Desk, now, now_ms};
+use super::{Desk, now};
 use crate::alerts::{Acknowledged, Alerts};
 use crate::config;
 use crate::control::audit::Note;
@@ -60,7 +60,7 @@ impl Board {
         }
         match view {
             Ok(View::Live) => self.live.open(request, &self.dashboard.shot()),
-            Ok(View::History(ask)) => self.archive.answer(&ask, now_ms()),
+            Ok(View::History(ask)) => self.archive.answer(&ask, now()),
             Ok(view) => self.dashboard.answer(&view),
             Err(refusal) => refusal.response(),
         }
@@ -137,7 +137,7 @@ pub(super) async fn run(desk: Arc<Desk>, shutdown: Shutdown) {
             () = shutdown.triggered() => break,
             _ = interval.tick() => apart(&desk, |desk| desk.board.gather(desk)).await,
             _ = sampling.tick() => apart(&desk, |desk| {
-                desk.board.archive.note(desk.board.dashboard.shot().facts());
+                desk.board.archive.note(desk.board.dashboard.shot().facts(), now());
             }).await,
         }
     }

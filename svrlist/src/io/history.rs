@@ -2,7 +2,8 @@
 //!
 //! The store is written every [`WRITE_EVERY`] and at the end, on a thread of its own; those who ask are
 //! answered from memory. A store that cannot be read is set aside with a warning: what is lost with
-//! it is the past of some curves.
+//! it is the past of some curves. Time is that of a [`Calendar`]: what is known is not forgotten because the
+//! machine's clock is wrong for a while.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +17,12 @@ use moka::sync::Cache;
 use shared::io::http::{Response, StatusCode, bytes};
 use shared::io::shutdown::Shutdown;
 
+use crate::calendar::Calendar;
 use crate::dashboard::history::{Answer, Ask, samples};
 use crate::dashboard::{facts::Facts, private, written};
 use crate::history::{Change, History};
 use crate::metrics::Metrics;
+use crate::site::Moment;
 
 /// Why histories cannot be kept where they should.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,7 @@ pub enum OpenError {
 /// All histories.
 #[derive(Debug)]
 pub(super) struct Archive {
+    calendar: Mutex<Calendar>,
     history: Mutex<History>,
     store: Option<Arc<Store>>,
     answers: Cache<Ask, Bytes>,
@@ -53,7 +57,7 @@ impl Archive {
         folder: Option<&Path>,
         series_max: usize,
         metrics: Metrics,
-        now_ms: u64,
+        now: Moment,
     ) -> Result<Self, OpenError> {
         let (store, mut history) = match folder {
             None => (None, History::new(series_max)),
@@ -68,8 +72,14 @@ impl Archive {
                 Err(error) => return Err(error),
             },
         };
-        history.handle_restored(now_ms);
+        let last = history.last_ms().map(Duration::from_millis);
+        let mut calendar = last.map_or_else(Calendar::default, Calendar::resumed);
+        if !calendar.handle_time(now) {
+            tracing::warn!("the clock is far from where histories end: it is not believed yet");
+        }
+        history.handle_restored(ms(&calendar));
         Ok(Self {
+            calendar: Mutex::new(calendar),
             history: Mutex::new(history),
             store,
             answers: Cache::builder().max_capacity(ANSWERS_MAX).time_to_live(FRESH_FOR).build(),
@@ -78,15 +88,17 @@ impl Archive {
     }
 
     /// Notes what is to be seen at a moment.
-    pub(super) fn note(&self, facts: &Facts) {
+    pub(super) fn note(&self, facts: &Facts, now: Moment) {
+        let now_ms = self.now_ms(now);
         let samples = samples(facts);
         let mut history = self.lock();
-        let outcome = history.handle_samples(samples, facts.now_ms);
+        let outcome = history.handle_samples(samples, now_ms);
         self.metrics.sampled(history.len(), outcome.refused);
     }
 
     /// Answers somebody who may read.
-    pub(super) fn answer(&self, ask: &Ask, now_ms: u64) -> Response {
+    pub(super) fn answer(&self, ask: &Ask, now: Moment) -> Response {
+        let now_ms = self.now_ms(now);
         let answer = || Answer::new(ask, &self.lock(), now_ms).map(|answer| written(&answer));
         match self.answers.try_get_with_by_ref(ask, answer) {
             Ok(body) => private(bytes(StatusCode::OK, "application/json", body)),
@@ -126,9 +138,21 @@ impl Archive {
         failed.is_none()
     }
 
+    /// What time it is for histories, in milliseconds since 1970.
+    fn now_ms(&self, now: Moment) -> u64 {
+        let mut calendar = self.calendar.lock().unwrap_or_else(PoisonError::into_inner);
+        calendar.handle_time(now);
+        ms(&calendar)
+    }
+
     fn lock(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn ms(calendar: &Calendar) -> u64 {
+    // They fit 64 bits for as long as there are svrlists.
+    calendar.time().as_millis() as u64
 }
 
 struct Store {
@@ -264,10 +288,21 @@ const FRESH_FOR: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+    use std::time::{Instant, UNIX_EPOCH};
+
     use super::*;
+    use crate::dashboard::facts::Seen;
+    use crate::fixture;
     use crate::history::{Grid, Series};
 
     const NOW: u64 = 1_800_000_000_000;
+
+    /// So many milliseconds after 1970, with the other clock at its beginning.
+    fn moment(ms: u64) -> Moment {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Moment { monotonic: *START, calendar: UNIX_EPOCH + Duration::from_millis(ms) }
+    }
 
     /// A folder that goes away with the test.
     struct Folder(PathBuf);
@@ -281,7 +316,11 @@ mod tests {
         }
 
         fn open(&self) -> Result<Archive, OpenError> {
-            Archive::open(Some(&self.0.join("history")), 10, Metrics::default(), NOW)
+            self.open_at(moment(NOW))
+        }
+
+        fn open_at(&self, now: Moment) -> Result<Archive, OpenError> {
+            Archive::open(Some(&self.0.join("history")), 10, Metrics::default(), now)
         }
     }
 
@@ -335,7 +374,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_folder_there_is_memory() {
-        let archive = Archive::open(None, 10, Metrics::default(), NOW).unwrap();
+        let archive = Archive::open(None, 10, Metrics::default(), moment(NOW)).unwrap();
         archive.lock().handle_samples([(series(), 0.5)], NOW);
         assert!(archive.write().await);
         assert_eq!(value(&archive), Some(0.5));
@@ -379,6 +418,62 @@ mod tests {
             database.persist(PersistMode::SyncAll).unwrap();
             drop((space, database));
             assert_eq!(value(&folder.open().unwrap()), None, "{key}");
+        }
+    }
+
+    /// An idle edge.
+    fn facts() -> Facts {
+        let edge = fixture::edge("a", "110000", "telecom");
+        let seen = Seen {
+            edge: Arc::new(edge),
+            silent_for: Duration::ZERO,
+            state: crate::dashboard::facts::State::Open,
+        };
+        Facts { edges: vec![seen], ..Facts::default() }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_wrong_for_hours_erases_nothing() {
+        let folder = Folder::new("clock");
+        let archive = folder.open().unwrap();
+        archive.lock().handle_samples([(series(), 0.5)], NOW - 3_600_000);
+        // Two days of samples come first, so that the clock is known to be right.
+        let mut now = moment(NOW);
+        let pass = |archive: &Archive, now: &mut Moment, minutes: u64| {
+            for _ in 0..minutes {
+                now.monotonic += Duration::from_secs(60);
+                now.calendar += Duration::from_secs(60);
+                archive.note(&facts(), *now);
+            }
+        };
+        pass(&archive, &mut now, 2 * 1440);
+        let known = |archive: &Archive, now: Moment| {
+            let now_ms = archive.now_ms(now);
+            let grid = Grid::new(NOW..now_ms, 10_000, now_ms);
+            let read = archive.lock().read(&series(), &grid);
+            read.iter().filter(|(_, mean)| mean.is_some()).count()
+        };
+        let right = known(&archive, now);
+        let years = Duration::from_secs(10 * 31_557_600);
+        for ahead in [true, false] {
+            let jumped = if ahead { now.calendar + years } else { now.calendar - years };
+            let mut wrong = Moment { calendar: jumped, ..now };
+            pass(&archive, &mut wrong, 180);
+            assert!(archive.write().await);
+            // It is set right, and nothing is missing, not even the time in between.
+            now.monotonic = wrong.monotonic;
+            now.calendar += Duration::from_secs(180 * 60);
+            assert!(known(&archive, now) >= right + 35, "{right}, {}", known(&archive, now));
+        }
+        let right = known(&archive, now);
+        drop(archive);
+
+        // A svrlist that starts under such a clock keeps what is stored.
+        for calendar in [now.calendar + years, now.calendar - years] {
+            let archive = folder.open_at(Moment { calendar, ..now }).unwrap();
+            archive.note(&facts(), Moment { calendar, ..now });
+            assert!(archive.write().await);
+            assert!(known(&archive, now) >= right - 1, "{right}, {}", known(&archive, now));
         }
     }
 

@@ -233,8 +233,7 @@ impl Svrlist {
         let archive = {
             let folder = config.state.folder.map(|folder| folder.join("history"));
             let (series_max, metrics) = (config.dashboard.series_max, metrics.clone());
-            blocking(move || Archive::open(folder.as_deref(), series_max, metrics, now_ms()))
-                .await?
+            blocking(move || Archive::open(folder.as_deref(), series_max, metrics, now())).await?
         };
         let https = match config.tls {
             Some(tls) => Some((
@@ -375,11 +374,6 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
 /// The time.
 fn now() -> Moment {
     Moment { monotonic: Instant::now(), calendar: SystemTime::now() }
-}
-
-/// The time in milliseconds since 1970.
-fn now_ms() -> u64 {
-    now().since_1970_ms()
 }
 
 async fn tick(desk: Arc<Desk>, shutdown: Shutdown) {
