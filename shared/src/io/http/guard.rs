@@ -1,5 +1,6 @@
-//! Deadlines that hyper does not know: one over handshake and first head, one over each later head
-//! from its first byte, one over a write that makes no progress.
+//! Bounds that hyper does not know: a deadline over handshake and first head, one over each later head
+//! from its first byte, one over a response that its peer reads too slowly, and the bytes of the
+//! responses that wait for slow peers.
 //!
 //! hyper's own head deadline also runs while a kept-alive connection is idle, so it cannot be short
 //! without closing the idle connections of a back end under its feet. Here it serves as the idle
@@ -9,8 +10,8 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -100,20 +101,44 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// Lets a write that did not get on wait until the deadline.
-    fn check_write<T>(
+    /// Lets a write that did not get on wait until the deadline, which what is taken puts off by as much
+    /// as it takes at [`READ_RATE_MIN`].
+    fn check_write(
         &mut self,
         context: &mut Context<'_>,
-        result: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match (&result, &mut self.write_timer) {
+            (Poll::Ready(Ok(taken)), Some(timer)) => {
+                let earned = Duration::from_secs_f64(*taken as f64 / READ_RATE_MIN);
+                let latest = Instant::now() + self.write_deadline;
+                let by = (timer.deadline() + earned).min(latest);
+                timer.as_mut().reset(by);
+                result
+            }
+            (Poll::Ready(_), _) => result,
+            (Poll::Pending, _) => self.wait_to_write(context),
+        }
+    }
+
+    /// The same for a flush: when it is done, nothing waits for the peer any more.
+    fn check_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
         if result.is_ready() {
             self.write_timer = None;
             return result;
         }
+        self.wait_to_write(context)
+    }
+
+    fn wait_to_write<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let deadline = self.write_deadline;
         let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(deadline)));
         match timer.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(too_slow("the peer does not read"))),
+            Poll::Ready(()) => Poll::Ready(Err(too_slow("the peer reads too slowly"))),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -169,24 +194,64 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_flush(context);
-        self.check_write(context, result)
+        self.check_flush(context, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.check_write(context, result)
+        self.check_flush(context, result)
     }
 }
 
-/// A response body that keeps its connection in the serving phase until it is gone.
+/// What one request takes of the bytes of all bodies of a kind.
+#[derive(Debug)]
+pub(super) struct Share {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes nothing yet.
+    pub(super) fn new(of: &Arc<AtomicUsize>) -> Self {
+        Self { of: Arc::clone(of), bytes: 0 }
+    }
+
+    /// Takes more; answers what all have taken.
+    pub(super) fn grow(&mut self, bytes: usize) -> usize {
+        self.bytes += bytes;
+        self.of.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A response body that keeps its connection in the serving phase until it is gone, and its share
+/// until its bytes are written: hyper drops a whole body as soon as it has its bytes.
 pub(super) struct ServedBody {
     body: Body,
+    share: Option<Share>,
     _serving: Serving,
 }
 
+/// Bytes on their way to the peer.
+struct Held {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl ServedBody {
-    pub(super) fn new(body: Body, serving: Serving) -> Self {
-        Self { body, _serving: serving }
+    pub(super) fn new(body: Body, share: Option<Share>, serving: Serving) -> Self {
+        Self { body, share, _serving: serving }
     }
 }
 
@@ -198,7 +263,14 @@ impl hyper::body::Body for ServedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let held = |frame: Frame<Bytes>| {
+            frame.map_data(|bytes| match self.share.take() {
+                Some(share) => Bytes::from_owner(Held { bytes, _share: share }),
+                None => bytes,
+            })
+        };
+        Poll::Ready(frame.map(|frame| frame.map(held)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -207,5 +279,50 @@ impl hyper::body::Body for ServedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Whoever reads less than this many bytes per second for a whole write deadline is cut off: a tenth of what
+/// the slowest mobile networks carry.
+const READ_RATE_MIN: f64 = 1024.0;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// Writes 64 KiB to a peer who reads so many bytes every second. Answers how long that took.
+    async fn write_to(reads: usize) -> io::Result<Duration> {
+        let (stream, mut peer): (DuplexStream, DuplexStream) = tokio::io::duplex(64);
+        let phase = Phase::default();
+        let _serving = phase.serve();
+        let start = Instant::now();
+        let mut guarded = Guarded::new(stream, phase, start + DEADLINE, DEADLINE, DEADLINE);
+        let reading = async {
+            let mut taken = vec![0; reads];
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                peer.read_exact(&mut taken).await.unwrap();
+            }
+        };
+        tokio::select! {
+            written = guarded.write_all(&[0; 65536]) => written?,
+            () = reading => unreachable!("a peer reads until the end"),
+        }
+        guarded.flush().await?;
+        Ok(start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_slowly_is_waited_for_and_one_that_trickles_is_not() {
+        assert_eq!(write_to(1024).await.unwrap().as_secs(), 64);
+        let error = write_to(128).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let start = Instant::now();
+        assert!(write_to(0).await.is_err());
+        assert_eq!(start.elapsed().as_secs(), DEADLINE.as_secs());
     }
 }

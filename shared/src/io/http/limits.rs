@@ -26,9 +26,11 @@ pub struct Limits {
     pub body_bytes_max: ByteSize,
     /// Request bodies over all connections, until they are answered.
     pub bodies_bytes_max: ByteSize,
+    /// Bodies of large responses over all connections, until they are written.
+    pub responses_bytes_max: ByteSize,
     /// A connection without a request.
     pub idle_deadline: Duration,
-    /// A response that waits for the peer without being able to write a byte.
+    /// A response that waits for a peer that reads next to nothing.
     pub write_deadline: Duration,
     /// From the shutdown to cutting off requests that are still being served.
     pub drain_deadline: Duration,
@@ -45,6 +47,7 @@ impl Default for Limits {
             body_deadline: Duration::from_secs(10),
             body_bytes_max: ByteSize::mib(1),
             bodies_bytes_max: ByteSize::mib(256),
+            responses_bytes_max: ByteSize::mib(256),
             idle_deadline: Duration::from_secs(90),
             write_deadline: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(5),
@@ -108,6 +111,12 @@ impl Limits {
                 ByteSize(0)..=ByteSize::mib(1 << 20),
                 "Size of request bodies over all connections; beyond it answers have status 503.",
             ),
+            responses_bytes_max: reader.ranged(
+                &key("responses_bytes_max"),
+                defaults.responses_bytes_max,
+                ByteSize::mib(1)..=ByteSize::mib(1 << 20),
+                "Size of responses of 16 KiB or more over all connections, until they are read; beyond it answers have status 503.",
+            ),
             idle_deadline: reader.ranged(
                 &key("idle_deadline"),
                 defaults.idle_deadline,
@@ -118,7 +127,7 @@ impl Limits {
                 &key("write_deadline"),
                 defaults.write_deadline,
                 deadline,
-                "How long a response may wait for a peer that reads nothing.",
+                "How long a response may wait for a peer that reads nothing, or less than 1 KiB a second.",
             ),
             drain_deadline: reader.ranged(
                 &key("drain_deadline"),

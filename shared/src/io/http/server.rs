@@ -6,13 +6,13 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,7 +29,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::guard::{Guarded, Phase, ServedBody};
+use super::guard::{Guarded, Phase, ServedBody, Share};
 use super::{Limits, Query, Request, Response, response};
 use crate::address;
 use crate::config::ByteSize;
@@ -38,6 +38,9 @@ use crate::io::shutdown::Shutdown;
 /// How long accepting rests after a failure such as running out of file descriptors: the pending
 /// connection stays in the queue, so trying at once again would only spin.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Smaller responses are bounded by the number of connections.
+const LARGE_BYTES: usize = 16 << 10;
 
 /// The least buffer that hyper works with.
 const HYPER_BUFFER_MIN: usize = 8192;
@@ -141,7 +144,7 @@ impl Server {
         let drain_deadline = self.limits.drain_deadline;
         let acceptor = self.tls.clone().map(TlsAcceptor::from);
         let service = Arc::new((admit, handler));
-        let bodies = Arc::<AtomicUsize>::default();
+        let (bodies, responses) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let mut open = Connections::new(self.limits.clone(), self.metrics.clone());
         loop {
             let (stream, peer) = tokio::select! {
@@ -167,6 +170,7 @@ impl Server {
                     shutdown: shutdown.clone(),
                     service: Arc::clone(&service),
                     bodies: Arc::clone(&bodies),
+                    responses: Arc::clone(&responses),
                     peer,
                 };
                 open.start(bucket, connection.run(stream, acceptor.clone()));
@@ -274,8 +278,10 @@ struct Connection<R, H> {
     shutdown: Shutdown,
     /// Who admits requests, and who answers them.
     service: Arc<(R, H)>,
-    /// Bytes of the bodies of all connections.
+    /// Bytes of the requests' bodies of all connections.
     bodies: Arc<AtomicUsize>,
+    /// Bytes of the responses' large bodies of all connections.
+    responses: Arc<AtomicUsize>,
     peer: SocketAddr,
 }
 
@@ -323,10 +329,10 @@ where
             move |request| {
                 let (this, serving) = (Arc::clone(&this), phase.serve());
                 async move {
-                    let response = this.answer(request).await;
+                    let (response, share) = this.bounded(this.answer(request).await);
                     this.metrics.answered(response.status());
                     let response: HyperResponse<ServedBody> =
-                        response.map(|body| ServedBody::new(body, serving));
+                        response.map(|body| ServedBody::new(body, share, serving));
                     Ok::<_, Infallible>(response)
                 }
             }
@@ -351,6 +357,22 @@ where
         }
     }
 
+    /// Refuses a response that there is no memory for while its peer reads it.
+    fn bounded(&self, response: Response) -> (Response, Option<Share>) {
+        let bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
+        if bytes < LARGE_BYTES {
+            return (response, None);
+        }
+        let mut share = Share::new(&self.responses);
+        if share.grow(bytes) <= self.limits.responses_bytes_max.bytes() {
+            return (response, Some(share));
+        }
+        let said = "too many large answers are being read; try again in some seconds";
+        let mut refused = response::error(StatusCode::SERVICE_UNAVAILABLE, said);
+        refused.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        (refused, None)
+    }
+
     /// Collects the request within its bounds and hands it to the handler.
     async fn answer(&self, request: HyperRequest<Incoming>) -> Response {
         let (head, body) = request.into_parts();
@@ -367,7 +389,7 @@ where
             }
         };
         // Lasts as long as the handler has the body.
-        let mut share = Share { of: Arc::clone(&self.bodies), bytes: 0 };
+        let mut share = Share::new(&self.bodies);
         match self.collect(body, body_bytes_max, &mut share).await {
             Ok(body) => {
                 handler(Request {
@@ -423,24 +445,4 @@ where
 fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// What one request takes of the bytes of all bodies.
-struct Share {
-    of: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Share {
-    /// Takes more; answers what all have taken.
-    fn grow(&mut self, bytes: usize) -> usize {
-        self.bytes += bytes;
-        self.of.fetch_add(bytes, Ordering::Relaxed) + bytes
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }

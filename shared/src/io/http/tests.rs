@@ -337,6 +337,40 @@ async fn a_peer_that_does_not_read_is_cut_off() {
 }
 
 #[tokio::test]
+async fn large_responses_that_nobody_reads_are_bounded_together() {
+    // More than the sockets' buffers hold.
+    let body = Bytes::from(vec![0; 24 << 20]);
+    let limits = Limits { responses_bytes_max: ByteSize::mib(40), ..Limits::default() };
+    let server = Running::start(limits, move |request| {
+        let large = request.path == "/large";
+        let body = if large { body.clone() } else { Bytes::from_static(b"small") };
+        async move { bytes(StatusCode::OK, "application/octet-stream", body) }
+    })
+    .await;
+    let ask = async |path: &str| {
+        let mut stream = server.connect().await;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = read_until(&mut stream, "\r\n\r\n").await;
+        (stream, head)
+    };
+    let (mut first, head) = ask("/large").await;
+    assert!(head.contains("200 OK"), "{head}");
+    let (_, head) = ask("/large").await;
+    assert!(head.contains("503") && head.contains("retry-after: 5"), "{head}");
+    assert!(ask("/small").await.1.contains("200 OK"), "small ones need no memory");
+    // What was read is no longer counted, nor is what is given up.
+    let mut all = Vec::new();
+    first.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all.len(), 24 << 20);
+    let (second, head) = ask("/large").await;
+    assert!(head.contains("200 OK"), "{head}");
+    drop(second);
+    let retrying = async { while !ask("/large").await.1.contains("200 OK") {} };
+    tokio::time::timeout(PATIENCE, retrying).await.expect("its bytes are counted for ever");
+}
+
+#[tokio::test]
 async fn events_arrive_as_they_are_sent() {
     let (events, receiver) = mpsc::channel(4);
     let receiver = std::sync::Mutex::new(Some(receiver));
