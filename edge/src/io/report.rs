@@ -123,10 +123,12 @@ impl Reporter {
         }
     }
 
-    /// The last report: this edge takes nobody any more.
+    /// The last report: this edge takes nobody any more, and whoever is still there leaves with it. By that it
+    /// is known from one that died while it was drained.
     async fn say_goodbye(&self, call: Call, started_ms: u64) {
         let Call { mut up, connection, .. } = call;
-        let report = self.make(&mut Meter::default(), started_ms, true);
+        let report =
+            Report { connections: 0, ..self.make(&mut Meter::default(), started_ms, true) };
         if up.send(&Up { kind: Some(up::Kind::Report(report)), number: 0 }).await.is_ok() {
             let _ = tokio::time::timeout(REPORT_EVERY / 4, connection.closed()).await;
         }

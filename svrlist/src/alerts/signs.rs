@@ -142,7 +142,15 @@ fn edges(facts: &Facts, signs: &mut Signs) {
         if lost {
             signs.1.insert(name());
         }
-        signs.note(Cause::EdgeLost(name()), lost, false, || format!("{} is silent", edge.name));
+        signs.note(Cause::EdgeLost(name()), lost, false, || {
+            let policy = &facts.planned.conditions.policy;
+            if edge.draining || policy.drains(edge) {
+                let Edge { name, connections, .. } = &**edge;
+                format!("{name} is silent: it was drained and still had {connections} clients")
+            } else {
+                format!("{} is silent", edge.name)
+            }
+        });
         signs.note(Cause::EdgeCutOff(name()), !lost && edge.cut_off, false, || {
             format!("{} has no line to its upstream", edge.name)
         });

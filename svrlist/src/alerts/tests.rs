@@ -10,6 +10,7 @@ use crate::edge::Edge;
 use crate::fixture::{line_report, report};
 use crate::learning::{Learning, Tally};
 use crate::planner::{Planned, SiteAccount};
+use crate::ranking::Policy;
 use crate::registry::Registry;
 
 /// A network that is looked at every second while its edges report.
@@ -248,13 +249,26 @@ fn silence_of_most_edges_is_about_this_svrlist() {
 }
 
 #[test]
-fn an_edge_that_said_goodbye_is_no_alert() {
-    let mut world = World::with(&["a", "b", "c", "d"]);
-    world.change("a", |edge| edge.draining = true);
-    world.pass(5);
-    world.edges.remove("a");
-    world.pass(20);
-    assert_eq!(world.open(), []);
+fn an_edge_that_was_to_go_is_missed_while_it_has_clients() {
+    let open = |connections, draining, drained: &str| {
+        let mut world = World::with(&["a", "b", "c", "d"]);
+        let mut policy = Policy::default();
+        policy.drained.sites.insert(drained.to_owned());
+        world.planned.conditions.policy = Arc::new(policy);
+        world.change("a", |edge| (edge.connections, edge.draining) = (connections, draining));
+        world.pass(5);
+        world.edges.remove("a");
+        world.pass(20);
+        world.alerts.open().into_iter().map(|alert| alert.title).collect::<Vec<_>>()
+    };
+    // It said goodbye, or was stopped when all had left it.
+    assert_eq!(open(0, true, ""), [""; 0]);
+    assert_eq!(open(0, false, "site-a"), [""; 0], "whether or not clients were sent on");
+    // It died in the middle of it.
+    let died = ["a is silent: it was drained and still had 3 clients"];
+    assert_eq!(open(3, true, ""), died);
+    assert_eq!(open(3, false, "site-a"), died);
+    assert_eq!(open(0, false, ""), ["a is silent"]);
 }
 
 #[test]

@@ -123,9 +123,12 @@ impl Roster {
         let on_list = |name: &Arc<str>| {
             list.edges.binary_search_by(|listed| listed.edge.name.cmp(name)).is_ok()
         };
-        // Who said goodbye and is gone is not missed.
+        // Who was to go, and had no clients any more, is not missed.
+        let gone = |edge: &Edge| {
+            edge.connections == 0 && (edge.draining || conditions.policy.drains(edge))
+        };
         self.known.retain(|name, (edge, heard)| {
-            on_list(name) || (!edge.draining && silent(heard) < SHOWN_FOR)
+            on_list(name) || (!gone(edge) && silent(heard) < SHOWN_FOR)
         });
         let row = conditions.view.row(Cell::default());
         let seen = |(edge, heard): &(Arc<Edge>, Instant)| {

@@ -76,14 +76,16 @@ impl Policy {
         if sum > 100.0 + 1e-9 { Err(PolicyError::Shares(sum)) } else { Ok(()) }
     }
 
+    /// Whether an edge is drained by its own name, its site's or its zone's.
+    pub(crate) fn drains(&self, edge: &Edge) -> bool {
+        let Drained { edges, sites, zones } = &self.drained;
+        edges.contains(&*edge.name) || sites.contains(&*edge.site) || zones.contains(&edge.zone)
+    }
+
     /// The weight of an edge; 0 when it is drained in any way.
     pub(crate) fn weight(&self, edge: &Edge) -> f64 {
-        let Drained { edges, sites, zones } = &self.drained;
-        let drained = edges.contains(&*edge.name)
-            || sites.contains(&*edge.site)
-            || zones.contains(&edge.zone)
-            || self.zone_shares.get(&edge.zone).is_some_and(|share| *share <= 0.0);
-        if drained {
+        let closed = self.zone_shares.get(&edge.zone).is_some_and(|share| *share <= 0.0);
+        if closed || self.drains(edge) {
             return 0.0;
         }
         self.weights.get(&*edge.name).copied().unwrap_or(edge.weight)
