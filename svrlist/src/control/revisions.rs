@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::wanted::{ControlJson, Wanted};
-use super::{Control, change};
+use super::{Control, Part, change};
 
 /// One change, and what was wanted from then on.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,17 +114,7 @@ impl Revisions {
         true
     }
 
-    /// Everything, to be kept across a restart.
-    pub fn save(&self) -> Vec<u8> {
-        let mut revisions: Vec<RevisionJson<ControlJson>> =
-            self.iter().map(|revision| revision_json(revision, true)).collect();
-        revisions.reverse();
-        serde_json::to_vec_pretty(&revisions).unwrap_or_default()
-    }
-
-    /// What [`Revisions::save`] wrote.
-    pub fn load(text: &[u8]) -> Result<Self, LoadError> {
-        let read: Vec<RevisionJson<Wanted>> = serde_json::from_slice(text)?;
+    fn load(read: Vec<RevisionJson<Wanted>>) -> Result<Self, LoadError> {
         let mut kept = VecDeque::new();
         for json in read {
             let number = json.revision;
@@ -153,7 +143,46 @@ impl Revisions {
     }
 }
 
-/// A file that keeps no revisions.
+/// What survives a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// The revisions.
+    pub revisions: Revisions,
+    /// What the file had. Should the next one be broken, that is still the file's.
+    pub owned: Vec<Part>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptJson<C> {
+    file: Vec<String>,
+    revisions: Vec<RevisionJson<C>>,
+}
+
+impl Kept {
+    /// Everything as a text.
+    pub fn save(&self) -> Vec<u8> {
+        let revisions = self.revisions.iter().map(|revision| revision_json(revision, true));
+        let mut revisions: Vec<RevisionJson<ControlJson>> = revisions.collect();
+        revisions.reverse();
+        let file = self.owned.iter().map(|part| part.name().to_owned()).collect();
+        serde_json::to_vec_pretty(&KeptJson { file, revisions }).unwrap_or_default()
+    }
+
+    /// What [`Kept::save`] wrote.
+    pub fn load(text: &[u8]) -> Result<Self, LoadError> {
+        let read = serde_json::from_slice::<KeptJson<Wanted>>(text);
+        let KeptJson { file, revisions } = read.or_else(|error| {
+            // Revisions alone say that there was no file.
+            let revisions = serde_json::from_slice(text).map_err(|_| error)?;
+            Ok::<_, LoadError>(KeptJson { file: Vec::new(), revisions })
+        })?;
+        let is_owned = |part: &Part| file.iter().any(|name| name == part.name());
+        let owned = Part::ALL.into_iter().filter(is_owned).collect();
+        Ok(Self { revisions: Revisions::load(revisions)?, owned })
+    }
+}
+
+/// A file that keeps no control.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// It is none of ours, or torn.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::revisions::{Author, KEPT_MAX, Revisions};
+use super::revisions::{Author, KEPT_MAX, Kept, Revisions};
 use super::wanted::Wanted;
 use super::*;
 use crate::fixture::report;
@@ -108,12 +108,17 @@ fn any_kept_revision_can_be_had_back() {
     assert_eq!((revisions.current().number, &*revisions.current().control), (151, &old));
     assert_eq!(revisions.current().changes, ["share of zone blue: 75 % → 25.5 %"]);
 
-    let loaded = Revisions::load(&revisions.save()).unwrap();
-    assert!(loaded.iter().eq(revisions.iter()));
-    assert_eq!(loaded.current().control.digest(), old.digest());
-    for broken in [&b""[..], b"[]", b"{}", &revisions.save()[1..]] {
-        assert!(Revisions::load(broken).is_err());
+    let kept = Kept { revisions, owned: vec![Part::Weights, Part::Wishes] };
+    let loaded = Kept::load(&kept.save()).unwrap();
+    assert!(loaded.revisions.iter().eq(kept.revisions.iter()));
+    assert_eq!(loaded.revisions.current().control.digest(), old.digest());
+    assert_eq!(loaded.owned, kept.owned);
+    for broken in [&b""[..], b"[]", b"{}", &kept.save()[1..]] {
+        assert!(Kept::load(broken).is_err());
     }
+    let saved: serde_json::Value = serde_json::from_slice(&kept.save()).unwrap();
+    let alone = Kept::load(saved["revisions"].to_string().as_bytes()).unwrap();
+    assert!(alone.revisions.iter().eq(kept.revisions.iter()) && alone.owned.is_empty());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use hyper::header::{ALLOW, HeaderValue};
 use shared::io::http::{Request, Response, StatusCode, empty, error};
 use shared::io::shutdown::Shutdown;
 
+use super::control::Control;
 use super::history::Archive;
 use super::live::Live;
 use super::webhook::Webhook;
@@ -72,7 +73,12 @@ impl Board {
     }
 
     /// Notes that an operator has seen an alert, or takes that back; with what is to be written down of it.
-    pub(super) fn acknowledge(&self, request: &Request, id: &str) -> (Response, Option<Note>) {
+    pub(super) fn acknowledge(
+        &self,
+        request: &Request,
+        id: &str,
+        control: &Control,
+    ) -> (Response, Option<Note>) {
         let seen = match request.method {
             Method::POST => true,
             Method::DELETE => false,
@@ -87,25 +93,30 @@ impl Board {
         let (peer, headers) = (request.peer.ip(), &request.headers);
         let operator = match self.operators.may_change(peer, headers, now.monotonic) {
             Ok(operator) => operator,
-            Err(denial) => return (private(denial.response()), None),
+            Err(denial) => {
+                let note = control.denied(request, ACKNOWLEDGE, denial, now);
+                return (private(denial.response()), Some(note));
+            }
+        };
+        let note = |done, detail| Note {
+            who: operator.name.to_string(),
+            from: self.operators.address(peer, headers).to_string(),
+            action: ACKNOWLEDGE,
+            done,
+            detail: vec![detail],
+            ..Note::default()
         };
         let by = Arc::clone(&operator.name);
         let at_ms = now.since_1970_ms();
         let acknowledged = seen.then_some(Acknowledged { by, at_ms });
         let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(title) = alerts.acknowledge(id, acknowledged) else {
-            return (private(error(StatusCode::NOT_FOUND, "no such alert is open")), None);
+            let missing = "no such alert is open";
+            let note = note(false, format!("alert {id}: {missing}"));
+            return (private(error(StatusCode::NOT_FOUND, missing)), Some(note));
         };
         let detail = format!("alert {id}{}: {title}", if seen { "" } else { ", taken back" });
-        let note = Note {
-            who: operator.name.to_string(),
-            from: self.operators.address(peer, headers).to_string(),
-            action: "acknowledge",
-            done: true,
-            detail: vec![detail],
-            ..Note::default()
-        };
-        (private(empty(StatusCode::NO_CONTENT)), Some(note))
+        (private(empty(StatusCode::NO_CONTENT)), Some(note(true, detail)))
     }
 
     fn gather(&self, desk: &Desk) {
@@ -169,3 +180,6 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
 /// How old what is shown may be.
 const GATHER_EVERY: Duration = Duration::from_secs(1);
+
+/// What an operator does who has seen an alert.
+const ACKNOWLEDGE: &str = "acknowledge";

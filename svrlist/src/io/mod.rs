@@ -133,7 +133,7 @@ impl Desk {
             return answer;
         }
         if let Some(alert) = acknowledges(&request.path) {
-            let (answer, note) = self.board.acknowledge(request, alert);
+            let (answer, note) = self.board.acknowledge(request, alert, &self.control);
             if let Some(note) = note {
                 self.control.note(note, now()).await;
             }
@@ -243,7 +243,7 @@ impl Svrlist {
             None => None,
         };
         let site = Site::new(config.answers, databases, metrics.clone());
-        control.start(&site).await;
+        control.start(&site);
         let desk = Arc::new(Desk {
             registry: Mutex::default(),
             site,

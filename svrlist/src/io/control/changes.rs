@@ -132,6 +132,28 @@ fn yes() -> bool {
     true
 }
 
+/// What is to change, by whom, and why.
+pub(super) struct Change {
+    pub(super) control: control::Control,
+    pub(super) author: Author,
+    pub(super) note: String,
+}
+
+/// What is written down of a change that was made.
+pub(super) fn made(revision: &Revision) -> Note {
+    let Revision { number, author, changes, note, .. } = revision;
+    Note {
+        who: author.who.clone(),
+        from: author.from.clone(),
+        action: "change",
+        done: true,
+        detail: changes.clone(),
+        note: note.clone(),
+        revision: Some(*number),
+        strange: false,
+    }
+}
+
 /// A control that is asked for, and why.
 type Made = Result<(control::Control, String), Refusal>;
 
@@ -219,7 +241,8 @@ impl Control {
     ) -> Response {
         let from = self.operators.address(request.peer.ip(), &request.headers).to_string();
         let author = Author { who: operator.name.to_string(), from };
-        let mut state = self.state.lock().await;
+        let turn = self.turn.lock().await;
+        let state = self.state.load_full();
         let made = wanted(request, &state).and_then(|(control, note)| {
             let owned = state.owned();
             let before = &state.revisions.current().control;
@@ -232,11 +255,12 @@ impl Control {
         });
         match made {
             Ok((control, note)) => {
-                let kept = self.enforce(&mut state, site, control, author, note, now).await;
-                self.view(&state, site, true, kept.err())
+                let change = Change { control, author, note };
+                let (state, unkept) = self.enforce((*state).clone(), site, change, now).await;
+                self.view(&state, site, true, unkept)
             }
             Err(refusal) => {
-                drop(state);
+                drop(turn);
                 self.metrics.changed(false);
                 let detail = [vec![request.path.clone()], refusal.lines()].concat();
                 let Author { who, from } = author;
@@ -247,46 +271,40 @@ impl Control {
         }
     }
 
-    /// Puts a control into force, keeps it and writes it down. An error says why it could not be
-    /// kept; it is in force all the same, since an operator who drains is not to wait for a disk.
+    /// Puts a state with a change into force, keeps it and writes the change down; by whoever has
+    /// the turn. A text says why it could not be kept; it is in force all the same, since an
+    /// operator who drains is not to wait for a disk.
     pub(super) async fn enforce(
         &self,
-        state: &mut State,
+        mut state: State,
         site: &Site,
-        control: control::Control,
-        author: Author,
-        note: String,
+        change: Change,
         now: Moment,
-    ) -> Result<(), String> {
-        if !state.revisions.change(control, author.clone(), note.clone(), now.calendar) {
-            return Ok(());
+    ) -> (Arc<State>, Option<String>) {
+        let Change { control, author, note } = change;
+        let is_new = state.revisions.change(control, author, note, now.calendar);
+        let state = Arc::new(state);
+        let before = self.state.swap(Arc::clone(&state));
+        let current = state.revisions.current();
+        if is_new {
+            self.apply(site, current);
+            self.metrics.changed(true);
+            tracing::info!(
+                revision = current.number,
+                who = current.author.who,
+                from = current.author.from,
+                changes = ?current.changes,
+                "the control changed"
+            );
         }
-        let current = state.revisions.current().clone();
-        self.apply(site, &current);
-        self.metrics.changed(true);
-        tracing::info!(
-            revision = current.number,
-            who = author.who,
-            from = author.from,
-            changes = ?current.changes,
-            "the control changed"
-        );
-        let kept = self.keep(&state.revisions).await;
-        let detail = current.changes.clone();
-        let revision = Some(current.number);
-        let Author { who, from } = author;
-        let entry = Note {
-            who,
-            from,
-            action: "change",
-            done: true,
-            detail,
-            note,
-            revision,
-            strange: false,
-        };
-        self.note(entry, now).await;
-        kept
+        let mut unkept = None;
+        if is_new || state.owned() != before.owned() {
+            unkept = self.keep(&state).await.err();
+        }
+        if is_new {
+            self.note(made(current), now).await;
+        }
+        (state, unkept)
     }
 
     /// What is wanted from now on is done from now on.

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 use shared::io::shutdown::Shutdown;
 
 use super::State;
+use super::changes::{Change, made};
 use crate::control::audit::Note;
-use crate::control::revisions::Author;
+use crate::control::revisions::{Author, Kept};
 use crate::control::wanted::Wanted;
 use crate::control::{Control, Fault, Part};
 use crate::io::Desk;
@@ -23,7 +24,7 @@ pub(super) struct Followed {
     /// Why the file as it is now does not count.
     pub(super) error: Option<String>,
     /// What was read last.
-    seen: Option<Result<Vec<u8>, String>>,
+    seen: Option<Arc<Result<Vec<u8>, String>>>,
 }
 
 /// What a file says.
@@ -34,8 +35,9 @@ pub(super) struct Said {
 }
 
 impl Followed {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, parts: Vec::new(), error: None, seen: None }
+    /// A file that is yet to be read; `parts`: what it had before.
+    pub(super) fn new(path: PathBuf, parts: Vec<Part>) -> Self {
+        Self { path, parts, error: None, seen: None }
     }
 
     /// What the file says, if it differs from what was read before.
@@ -43,11 +45,11 @@ impl Followed {
         &mut self,
         read: Result<Vec<u8>, String>,
     ) -> Option<Result<Said, String>> {
-        if self.seen.as_ref() == Some(&read) {
+        if self.seen.as_deref() == Some(&read) {
             return None;
         }
-        self.seen = Some(read.clone());
-        let said = read.and_then(|bytes| said(&bytes));
+        let said = read.as_ref().map_err(String::clone).and_then(|bytes| said(bytes));
+        self.seen = Some(Arc::new(read));
         match &said {
             Ok(said) => {
                 self.parts.clone_from(&said.parts);
@@ -107,47 +109,48 @@ pub(in crate::io) async fn watch(desk: Arc<Desk>, period: Duration, shutdown: Sh
 impl super::Control {
     /// Looks whether the file says something else.
     async fn look(&self, desk: &Desk) {
-        let path = match &self.state.lock().await.file {
+        let path = match &self.state.load().file {
             Some(file) => file.path.clone(),
             None => return,
         };
         let looked = path.clone();
         let Ok(read) = tokio::task::spawn_blocking(move || read(&looked)).await else { return };
-        let mut state = self.state.lock().await;
+        let _turn = self.turn.lock().await;
+        let mut state = (**self.state.load()).clone();
         let said = state.file.as_mut().and_then(|file| file.handle_read(read));
-        let from = path.display().to_string();
-        let author = Author { who: FILE.to_owned(), from: from.clone() };
         let now = crate::io::now();
         match said {
             None => {}
             Some(Ok(said)) => {
                 self.metrics.file_broken(false);
-                tracing::info!(path = from, "control.file was read");
+                tracing::info!(path = %path.display(), "control.file was read");
                 let control = said.over(&state.revisions.current().control);
-                let enforced =
-                    self.enforce(&mut state, &desk.site, control, author, said.note, now);
-                // Told in the log, and nobody waits for an answer.
-                let _ = enforced.await;
+                let change = Change { control, author: author(&path), note: said.note };
+                // What could not be kept is told in the log, and nobody waits for an answer.
+                let _ = self.enforce(state, &desk.site, change, now).await;
             }
             Some(Err(error)) => {
                 self.metrics.file_broken(true);
                 tracing::error!(
-                    path = from,
+                    path = %path.display(),
                     error,
                     "refused control.file: what it said before stays"
                 );
-                let note = Note {
-                    who: FILE.to_owned(),
-                    from,
-                    action: "change",
-                    detail: vec![error],
-                    ..Note::default()
-                };
-                drop(state);
-                self.note(note, now).await;
+                self.state.store(Arc::new(state));
+                self.note(refused(&path, error), now).await;
             }
         }
     }
+}
+
+fn author(path: &Path) -> Author {
+    Author { who: FILE.to_owned(), from: path.display().to_string() }
+}
+
+/// What is written down of a file that does not count.
+fn refused(path: &Path, error: String) -> Note {
+    let Author { who, from } = author(path);
+    Note { who, from, action: "change", detail: vec![error], ..Note::default() }
 }
 
 /// Why a file that is broken at the start ends it: nothing was kept that could be followed instead.
@@ -160,24 +163,32 @@ pub struct FileError {
     pub problem: String,
 }
 
-/// Reads the file for the first time.
-pub(super) fn first(state: &mut State, is_kept: bool, now: SystemTime) -> Result<(), FileError> {
-    let Some(file) = &mut state.file else { return Ok(()) };
-    let read = read(&file.path);
-    let author = Author { who: FILE.to_owned(), from: file.path.display().to_string() };
-    match file.handle_read(read) {
+/// Goes on with what was kept and reads the file for the first time; with what is to be written
+/// down of it.
+pub(super) fn first(
+    kept: Option<Kept>,
+    path: Option<PathBuf>,
+    now: SystemTime,
+) -> Result<(State, Option<Note>), FileError> {
+    let is_kept = kept.is_some();
+    let Kept { mut revisions, owned } = kept.unwrap_or_default();
+    let Some(path) = path else { return Ok((State { revisions, file: None }, None)) };
+    let mut file = Followed::new(path, owned);
+    let note = match file.handle_read(read(&file.path)) {
         Some(Ok(said)) => {
-            let control = said.over(&state.revisions.current().control);
-            state.revisions.change(control, author, said.note, now);
-            Ok(())
+            let control = said.over(&revisions.current().control);
+            let is_new = revisions.change(control, author(&file.path), said.note, now);
+            is_new.then(|| made(revisions.current()))
         }
-        Some(Err(problem)) if !is_kept => Err(FileError { path: file.path.clone(), problem }),
+        Some(Err(problem)) if !is_kept => return Err(FileError { path: file.path, problem }),
         Some(Err(error)) => {
-            tracing::error!(path = author.from, error, "refused control.file: what was kept stays");
-            Ok(())
+            let path = file.path.display();
+            tracing::error!(%path, error, "refused control.file: what was kept stays");
+            Some(refused(&file.path, error))
         }
-        None => Ok(()),
-    }
+        None => None,
+    };
+    Ok((State { revisions, file: Some(file) }, note))
 }
 
 /// Who changes what the file says.

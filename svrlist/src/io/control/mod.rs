@@ -1,17 +1,20 @@
 //! Operators' requests: signing in and out, reading and changing the control, the audit log.
 //!
 //! Changes are made one at a time, each with its writing down, so that revisions, files and the
-//! audit log tell one story.
+//! audit log tell one story. Whoever reads sees the last state and waits for none of that.
 
 mod changes;
 mod file;
+mod journal;
 mod store;
 
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use hyper::Method;
 use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use rand::RngExt;
@@ -23,10 +26,11 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use self::file::FileError;
 use self::file::Followed;
 pub(super) use self::file::watch as follow;
+use self::journal::Journal;
 use self::store::Store;
 use self::store::StoreError;
 use crate::control::audit::{Audit, Entry, Note, SIGN_IN};
-use crate::control::revisions::{Revisions, revision_json};
+use crate::control::revisions::{Kept, Revisions, revision_json};
 use crate::control::{self, Part};
 use crate::metrics::Metrics;
 use crate::operators::{Check, Denial, Operator, Operators, Token, is_cross_site, set_cookie};
@@ -41,15 +45,17 @@ pub(super) struct Control {
     /// And those that may wait for that: of strangers, and of operators where they are known.
     strangers: Semaphore,
     known: Semaphore,
-    state: Mutex<State>,
-    audit: Mutex<Log>,
+    state: ArcSwap<State>,
+    /// Held by whoever changes the state, until that is kept.
+    turn: Mutex<()>,
+    journal: Arc<Journal>,
     folder: Option<PathBuf>,
     wanted: watch::Sender<Arc<control::Control>>,
     metrics: Metrics,
 }
 
-/// What is in force, and what the file has of it.
-#[derive(Debug)]
+/// What is in force, and what the file has of it. A change makes a new one.
+#[derive(Clone, Debug)]
 struct State {
     revisions: Revisions,
     file: Option<Followed>,
@@ -59,13 +65,10 @@ impl State {
     fn owned(&self) -> &[Part] {
         self.file.as_ref().map_or(&[], |file| &file.parts)
     }
-}
 
-/// The audit log, in memory and in its file.
-#[derive(Debug)]
-struct Log {
-    audit: Audit,
-    store: Option<Store>,
+    fn kept(&self) -> Kept {
+        Kept { revisions: self.revisions.clone(), owned: self.owned().to_vec() }
+    }
 }
 
 /// What was kept, or the file, cannot be used.
@@ -116,6 +119,7 @@ impl Control {
         file: Option<PathBuf>,
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
+        let now = super::now();
         let (store, kept, audit) = match &folder {
             Some(folder) => {
                 let (store, kept, audit) = Store::open(folder)?;
@@ -123,39 +127,39 @@ impl Control {
             }
             None => (None, None, Audit::new([])),
         };
-        let now = super::now();
         for entry in audit.read(None, usize::MAX).filter(|entry| entry.is_sign_in()) {
             if let Ok(address) = entry.from.parse() {
                 let at = UNIX_EPOCH + Duration::from_millis(entry.at_ms);
                 operators.remember(&entry.who, address, at, now);
             }
         }
-        let is_kept = kept.is_some();
-        let mut state =
-            State { revisions: kept.unwrap_or_default(), file: file.map(Followed::new) };
-        file::first(&mut state, is_kept, now.calendar)?;
+        let (state, said) = file::first(kept, file, now.calendar)?;
         metrics.file_broken(state.file.as_ref().is_some_and(|file| file.error.is_some()));
-        Ok(Self {
+        let control = Self {
             operators,
             verifying: Semaphore::new(VERIFYING_MAX),
             strangers: Semaphore::new(WAITING_MAX),
             known: Semaphore::new(WAITING_MAX),
-            state: Mutex::new(state),
-            audit: Mutex::new(Log { audit, store }),
+            state: ArcSwap::from_pointee(state),
+            turn: Mutex::default(),
+            journal: Arc::new(Journal::new(audit, store)),
             folder,
             wanted: watch::Sender::default(),
             metrics,
-        })
+        };
+        if let (Some(folder), Some(_)) = (&control.folder, &control.state.load().file) {
+            // What the file says at the start outlives the file; what cannot be kept is logged.
+            let _ = control.kept(Store::keep(folder, &control.state.load().kept()));
+        }
+        if let Some(note) = said {
+            control.written(control.journal.note_blocking(note, now));
+        }
+        Ok(control)
     }
 
     /// Puts into force what was opened.
-    pub(super) async fn start(&self, site: &Site) {
-        let state = self.state.lock().await;
-        self.apply(site, state.revisions.current());
-        if state.file.is_some() {
-            // What the file said at the start outlives the file; what cannot be kept is logged.
-            let _ = self.keep(&state.revisions).await;
-        }
+    pub(super) fn start(&self, site: &Site) {
+        self.apply(site, self.state.load().revisions.current());
     }
 
     /// What operators want, as it changes.
@@ -194,15 +198,12 @@ impl Control {
                 _ => not_allowed("GET, POST, DELETE"),
             },
             "/api/control" => match request.method {
-                Method::GET | Method::HEAD => self.read(site, request, now).await,
+                Method::GET | Method::HEAD => self.read(site, request, now),
                 Method::PUT => self.admit(site, request, now).await,
                 _ => not_allowed("GET, PUT"),
             },
             "/api/audit" => match request.method {
-                Method::GET | Method::HEAD => {
-                    let read = self.read_audit(request, now).await;
-                    read.unwrap_or_else(|refused| refused)
-                }
+                Method::GET | Method::HEAD => self.read_audit(request, now),
                 _ => not_allowed("GET"),
             },
             path if CHANGES.contains(&path) => match request.method {
@@ -215,12 +216,12 @@ impl Control {
         Some(response)
     }
 
-    async fn read(&self, site: &Site, request: &Request, now: Moment) -> Response {
+    fn read(&self, site: &Site, request: &Request, now: Moment) -> Response {
         let who = match self.operators.may_read(request, now.monotonic) {
             Ok(who) => who,
             Err(denial) => return denial.response(),
         };
-        let state = self.state.lock().await;
+        let state = self.state.load();
         let Some(number) = request.query.get("revision") else {
             return self.view(&state, site, who.is_some(), None);
         };
@@ -241,77 +242,84 @@ impl Control {
             Err(denial) => denial,
         };
         self.metrics.changed(false);
+        self.note(self.denied(request, "change", denial, now), now).await;
+        denial.response()
+    }
+
+    /// What is written down of somebody who may not do what the request asks for.
+    pub(super) fn denied(
+        &self,
+        request: &Request,
+        action: &'static str,
+        denial: Denial,
+        now: Moment,
+    ) -> Note {
         let who = match denial {
             Denial::Viewer | Denial::CrossSite => self.operators.identify(request, now.monotonic),
             _ => None,
         };
-        let note = Note {
+        Note {
             strange: true,
             who: who.map(|operator| operator.name.to_string()).unwrap_or_default(),
             from: self.operators.address(request.peer.ip(), &request.headers).to_string(),
-            action: "change",
+            action,
             detail: vec![request.path.clone(), denial.to_string()],
             ..Note::default()
-        };
-        self.note(note, now).await;
-        denial.response()
+        }
     }
 
-    async fn read_audit(&self, request: &Request, now: Moment) -> Result<Response, Response> {
+    fn read_audit(&self, request: &Request, now: Moment) -> Response {
         // Where others were and what they mistyped is for operators, open or not.
         if self.operators.identify(request, now.monotonic).is_none() {
-            return Err(Denial::Unknown.response());
+            return Denial::Unknown.response();
         }
         let number = |name: &str| match request.query.get(name).map(str::parse::<u64>) {
             Some(Ok(number)) => Ok(Some(number)),
             None => Ok(None),
             Some(Err(_)) => Err(format!("{name} must be a number")),
         };
-        let (limit, before) = number("limit")
-            .and_then(|limit| Ok((limit, number("before")?)))
-            .map_err(|problem| error(StatusCode::BAD_REQUEST, &problem))?;
+        let (limit, before) = match (number("limit"), number("before")) {
+            (Ok(limit), Ok(before)) => (limit, before),
+            (Err(problem), _) | (_, Err(problem)) => {
+                return error(StatusCode::BAD_REQUEST, &problem);
+            }
+        };
         let limit = limit.unwrap_or(AUDIT_PAGE).clamp(1, AUDIT_PAGE_MAX);
-        let log = self.audit.lock().await;
-        // The limit is small.
-        let entries: Vec<&Entry> = log.audit.read(before, limit as usize).collect();
-        Ok(json(StatusCode::OK, &AuditJson { entries }))
+        self.journal.read(|audit| {
+            // The limit is small.
+            let entries: Vec<&Entry> = audit.read(before, limit as usize).collect();
+            json(StatusCode::OK, &AuditJson { entries })
+        })
     }
 
     /// Writes down what was done or tried.
     pub(super) async fn note(&self, note: Note, now: Moment) {
-        let mut log = self.audit.lock().await;
-        let Some(entry) = log.audit.note(note, now) else { return };
-        let Some(mut store) = log.store.take() else { return };
-        let written = tokio::task::spawn_blocking(move || {
-            let written = store.write(&entry);
-            (store, written)
-        });
-        match written.await {
-            Ok((store, written)) => {
-                log.store = Some(store);
-                if let Err(error) = written {
-                    self.metrics.unkept();
-                    tracing::error!(%error, "cannot write the audit log");
-                }
-            }
+        self.written(self.journal.note(note, now).await);
+    }
+
+    fn written(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.metrics.unkept();
+            tracing::error!(%error, "cannot write the audit log");
+        }
+    }
+
+    /// Keeps the state, where there is a place for it.
+    async fn keep(&self, state: &State) -> Result<(), String> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let kept = state.kept();
+        match tokio::task::spawn_blocking(move || Store::keep(&folder, &kept)).await {
+            Ok(kept) => self.kept(kept),
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         }
     }
 
-    /// Keeps the revisions, where there is a place for them.
-    async fn keep(&self, revisions: &Revisions) -> Result<(), String> {
-        let Some(folder) = self.folder.clone() else { return Ok(()) };
-        let revisions = revisions.clone();
-        let kept = tokio::task::spawn_blocking(move || Store::keep(&folder, &revisions)).await;
-        match kept {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                self.metrics.unkept();
-                tracing::error!(%error, "cannot keep the control: a restart would lose it");
-                Err(format!("the change is in force, but a restart would lose it: {error}"))
-            }
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        }
+    fn kept(&self, kept: io::Result<()>) -> Result<(), String> {
+        kept.map_err(|error| {
+            self.metrics.unkept();
+            tracing::error!(%error, "cannot keep the control: a restart would lose it");
+            format!("the change is in force, but a restart would lose it: {error}")
+        })
     }
 
     fn session(&self, request: &Request, now: Moment) -> Response {

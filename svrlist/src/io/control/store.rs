@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::control::audit::{Audit, Entry};
-use crate::control::revisions::{LoadError, Revisions};
+use crate::control::revisions::{Kept, LoadError};
 
 /// The folder, and the audit log in it.
 #[derive(Debug)]
@@ -44,23 +44,23 @@ pub enum StoreError {
 
 impl Store {
     /// Opens a folder, which is made if there is none, and reads what is in it.
-    pub(super) fn open(folder: &Path) -> Result<(Self, Option<Revisions>, Audit), StoreError> {
+    pub(super) fn open(folder: &Path) -> Result<(Self, Option<Kept>, Audit), StoreError> {
         Self::open_rotating(folder, AUDIT_BYTES_MAX)
     }
 
     fn open_rotating(
         folder: &Path,
         rotate_at: u64,
-    ) -> Result<(Self, Option<Revisions>, Audit), StoreError> {
+    ) -> Result<(Self, Option<Kept>, Audit), StoreError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| StoreError::File { path, source }
         };
         fs::create_dir_all(folder).map_err(failed(folder))?;
         let path = folder.join(CONTROL);
-        let revisions = match fs::read(&path) {
-            Ok(text) => match Revisions::load(&text) {
-                Ok(revisions) => Some(revisions),
+        let kept = match fs::read(&path) {
+            Ok(text) => match Kept::load(&text) {
+                Ok(kept) => Some(kept),
                 Err(source) => return Err(StoreError::Control { path, source }),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -92,23 +92,25 @@ impl Store {
         }
         let audit_bytes = audit.metadata().map_err(failed(&path))?.len();
         let store = Self { folder: folder.to_owned(), audit, audit_bytes, rotate_at };
-        Ok((store, revisions, Audit::new(entries)))
+        Ok((store, kept, Audit::new(entries)))
     }
 
-    /// Keeps the revisions.
-    pub(super) fn keep(folder: &Path, revisions: &Revisions) -> io::Result<()> {
-        replace(&folder.join(CONTROL), &revisions.save())
+    /// Keeps the control.
+    pub(super) fn keep(folder: &Path, kept: &Kept) -> io::Result<()> {
+        replace(&folder.join(CONTROL), &kept.save())
     }
 
-    /// Writes an entry down; it is on the disk when this returns.
-    pub(super) fn write(&mut self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
-        if self.audit_bytes > 0 && self.audit_bytes + line.len() as u64 > self.rotate_at {
-            self.rotate()?;
+    /// Writes entries down; they are on the disk when this returns.
+    pub(super) fn write(&mut self, entries: &[Entry]) -> io::Result<()> {
+        for entry in entries {
+            let mut line = serde_json::to_vec(entry)?;
+            line.push(b'\n');
+            if self.audit_bytes > 0 && self.audit_bytes + line.len() as u64 > self.rotate_at {
+                self.rotate()?;
+            }
+            self.audit.write_all(&line)?;
+            self.audit_bytes += line.len() as u64;
         }
-        self.audit.write_all(&line)?;
-        self.audit_bytes += line.len() as u64;
         self.audit.sync_data()
     }
 
@@ -154,9 +156,9 @@ const AUDIT_FILES: u32 = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Control;
     use crate::control::audit::Note;
-    use crate::control::revisions::Author;
+    use crate::control::revisions::{Author, Revisions};
+    use crate::control::{Control, Part};
     use crate::fixture::moment;
 
     struct Folder(PathBuf);
@@ -188,15 +190,18 @@ mod tests {
         let author = Author { who: "ann".into(), from: "192.0.2.1".into() };
         let now = moment(0);
         revisions.change(control, author, "why".into(), now.calendar);
-        Store::keep(&folder.0, &revisions).unwrap();
-        store.write(&audit.note(note("ann"), now).unwrap()).unwrap();
+        let kept = Kept { revisions: revisions.clone(), owned: vec![Part::Zones] };
+        Store::keep(&folder.0, &kept).unwrap();
+        store.write(&[audit.note(note("ann"), now).unwrap()]).unwrap();
         // A crash in the middle of a line.
         let mut file = OpenOptions::new().append(true).open(folder.0.join(AUDIT)).unwrap();
         file.write_all(b"{\"id\": 2, \"at").unwrap();
 
         let (mut store, again, mut audit) = Store::open(&folder.0).unwrap();
-        assert!(again.unwrap().iter().eq(revisions.iter()));
-        store.write(&audit.note(note("bob"), now).unwrap()).unwrap();
+        let again = again.unwrap();
+        assert!(again.revisions.iter().eq(revisions.iter()));
+        assert_eq!(again.owned, [Part::Zones]);
+        store.write(&[audit.note(note("bob"), now).unwrap()]).unwrap();
         let (_, _, audit) = Store::open(&folder.0).unwrap();
         let who: Vec<&str> = audit.read(None, 9).map(|entry| entry.who.as_str()).collect();
         assert_eq!(who, ["bob", "ann"]);
@@ -211,7 +216,7 @@ mod tests {
         let folder = Folder::new("rotation");
         let (mut store, _, mut audit) = Store::open_rotating(&folder.0, 1_000).unwrap();
         for second in 0..200 {
-            store.write(&audit.note(note("ann"), moment(second)).unwrap()).unwrap();
+            store.write(&[audit.note(note("ann"), moment(second)).unwrap()]).unwrap();
         }
         let files: Vec<_> = fs::read_dir(&folder.0).unwrap().map(|file| file.unwrap()).collect();
         assert_eq!(files.len(), 1 + AUDIT_FILES as usize);

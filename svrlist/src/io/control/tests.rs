@@ -469,3 +469,87 @@ async fn a_change_is_written_down_whoever_hangs_up() {
 }
 
 const HANGING_UP: u64 = 20;
+
+#[tokio::test]
+async fn what_a_broken_file_had_stays_its_own_across_a_restart() {
+    let pki = Pki::new();
+    let mut config = config(&pki);
+    config.control.file = Some(pki.write("control.toml", "[zones.blue]\nshare = 10\n"));
+    config.state.folder = Some(pki.folder.join("state"));
+    let running = Running::start(config.clone()).await;
+    let entries = async |running: &Running| -> Vec<Value> {
+        let (_, _, audit) = running.ask("GET /api/audit", &[LOOK], Value::Null).await;
+        audit["entries"].as_array().unwrap().clone()
+    };
+    let first = &entries(&running).await[0];
+    assert_eq!(
+        (&first["who"], &first["outcome"], &first["revision"]),
+        (&"file".into(), &"ok".into(), &1.into())
+    );
+    assert_eq!(first["detail"], json!(["share of zone blue: what is left → 10 %"]));
+    running.end().await;
+
+    pki.write("control.toml", "[zones.blue]\nshare = 1000\n");
+    let running = Running::start(config.clone()).await;
+    let zone = json!({"zone": "blue", "share": 20});
+    let (status, _, answer) = running.ask("POST /api/control/zone", &[KEY], zone).await;
+    assert_eq!(status, 409, "{answer}");
+    running.change("POST /api/control/drain", json!({"edge": "bj-1"})).await;
+    let outcomes: Vec<String> = entries(&running)
+        .await
+        .iter()
+        .map(|entry| format!("{} {}", entry["who"], entry["outcome"]))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [r#""ann" "ok""#, r#""ann" "refused""#, r#""file" "refused""#, r#""file" "ok""#]
+    );
+    running.end().await;
+
+    // Without a file everything is the API's.
+    config.control.file = None;
+    let running = Running::start(config).await;
+    running.change("POST /api/control/zone", json!({"zone": "blue", "share": 20})).await;
+    running.end().await;
+}
+
+#[tokio::test]
+async fn who_reads_does_not_wait_for_the_disk() {
+    let pki = Pki::new();
+    let mut config = config(&pki);
+    let folder = pki.folder.join("state");
+    config.state.folder = Some(folder.clone());
+    let running = Arc::new(Running::start(config).await);
+    // A disk that takes nothing: whoever writes waits until somebody reads.
+    let pipe = folder.join("control.new");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let mut writers = JoinSet::new();
+    for body in [json!({"edge": "bj-1"}), json!({"edge": "bj-2"})] {
+        let running = Arc::clone(&running);
+        writers.spawn(async move { running.change("POST /api/control/drain", body).await });
+    }
+    let seen = async {
+        until_revision(&running, 1).await;
+        running.ask("GET /api/audit", &[LOOK], Value::Null).await.2
+    };
+    let seen = tokio::time::timeout(PATIENCE, seen).await;
+    let written = writers.try_join_next();
+    // Nothing could end before this, not even a failed test.
+    let reader = std::fs::File::open(&pipe).unwrap();
+    std::fs::remove_file(pipe).unwrap();
+    std::io::read_to_string(reader).unwrap();
+    assert_eq!(seen.expect("readers are answered")["entries"], json!([]));
+    assert!(written.is_none(), "both wait, the second for the first: {written:?}");
+    while let Some(answer) = writers.join_next().await {
+        answer.unwrap();
+    }
+    until_revision(&running, 2).await;
+    Arc::into_inner(running).unwrap().end().await;
+}
+
+async fn until_revision(running: &Running, revision: u64) {
+    while running.ask("GET /api/control", &[LOOK], Value::Null).await.2["revision"] != revision {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

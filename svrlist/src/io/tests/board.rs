@@ -176,6 +176,11 @@ async fn an_alert_is_shown_acknowledged_and_over() {
     until(http, "/api/alerts", seen).await;
     let audit = said_to(http, "key-of-ops-0123", "GET", "/api/audit").await;
     assert!(audit.contains("\"acknowledge\"") && audit.contains("place databases"), "{audit}");
+    let refused = |why: &str| audit.contains(why);
+    assert!(
+        refused("sign in: ") && refused("viewers may not") && refused("no such alert"),
+        "{audit}"
+    );
     assert_eq!(ask_as(http, "key-of-ops-0123", "DELETE", &ack).await, 204);
     until(http, "/api/alerts", |answer| answer["alerts"][0]["acknowledged"].is_null()).await;
     std::fs::write(&path, places_of(geo_data::Carrier::Mobile)).unwrap();
