@@ -11,7 +11,7 @@
 //! Invariants: memory is bounded by [`CONDITIONS_MAX`], [`PAST_MAX`] and [`RELATED_MAX`]; an alert keeps its
 //! id as long as it lasts; whatever is under another is told nobody by itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -134,14 +134,17 @@ impl Alerts {
     }
 
     /// Those that are over, the lowest first, go to what they are under, or into the past.
-    fn pass(&mut self, mut over: Vec<Ended>) {
-        while !over.is_empty() {
-            let Ended { alert, noticed } = over.remove(0);
+    fn pass(&mut self, over: Vec<Ended>) {
+        let places = over.iter().map(|ended| ended.alert.cause.clone()).zip(0..);
+        let places: BTreeMap<Cause, usize> = places.collect();
+        let mut over: Vec<Option<Ended>> = over.into_iter().map(Some).collect();
+        for place in 0..over.len() {
+            let Some(Ended { alert, noticed }) = over[place].take() else { continue };
             if noticed {
                 self.notices.push(Notice { is_over: true, alert: alert.clone() });
             }
             let root = self.roots.get(&alert.cause).filter(|root| **root != alert.cause);
-            let ended = over.iter_mut().find(|ended| Some(&ended.alert.cause) == root);
+            let ended = root.and_then(|root| over[*places.get(root)?].as_mut());
             let raised = root.and_then(|root| self.conditions.get_mut(root)?.raised.as_mut());
             match (ended, raised) {
                 (Some(root), _) => collect(&mut root.alert.related, alert),
@@ -156,23 +159,18 @@ impl Alerts {
 
     /// Notes what is to be told to somebody outside: after a moment, in which it may converge.
     fn notice(&mut self, now: Instant) {
-        let due: Vec<Cause> = self
-            .conditions
-            .iter()
-            .filter(|(cause, condition)| {
-                let raised = condition.raised.as_ref();
-                let due = |r: &Raised| !r.noticed && r.at + NOTICE_AFTER <= now;
-                raised.is_some_and(due) && self.roots.get(*cause) == Some(*cause)
-            })
-            .map(|(cause, _)| cause.clone())
-            .collect();
-        for cause in due {
-            if let Some(raised) = self.conditions.get_mut(&cause).and_then(|c| c.raised.as_mut()) {
+        let mut due = BTreeSet::new();
+        for (cause, condition) in &mut self.conditions {
+            let Some(raised) = &mut condition.raised else { continue };
+            let is_due = !raised.noticed && raised.at + NOTICE_AFTER <= now;
+            if is_due && self.roots.get(cause) == Some(cause) {
                 raised.noticed = true;
+                due.insert(cause.clone());
             }
-            if let Some(alert) = self.open().into_iter().find(|alert| alert.cause == cause) {
-                self.notices.push(Notice { is_over: false, alert });
-            }
+        }
+        if !due.is_empty() {
+            let told = self.open().into_iter().filter(|alert| due.contains(&alert.cause));
+            self.notices.extend(told.map(|alert| Notice { is_over: false, alert }));
         }
     }
 

@@ -22,15 +22,17 @@ pub(super) fn find<'a>(
         }
         roots.insert((*cause).clone(), root);
     }
+    let mut of_edges: BTreeMap<&Arc<str>, &Cause> = BTreeMap::new();
+    for cause in raised.iter().filter(|cause| cause.line().is_none()) {
+        if let Some(edge) = cause.edge() {
+            of_edges.entry(edge).or_insert(cause);
+        }
+    }
     // A zone is closed by what happened to its edges, if that is one thing.
     for cause in &raised {
         let Cause::ZoneClosed(zone) = cause else { continue };
         let closed = facts.edges.iter().filter(|seen| seen.edge.zone == **zone);
-        let by = closed.map(|seen| {
-            let of_edge =
-                |cause: &&&Cause| cause.edge() == Some(&seen.edge.name) && cause.line().is_none();
-            raised.iter().find(of_edge).and_then(|cause| roots.get(*cause)).cloned()
-        });
+        let by = closed.map(|seen| roots.get(*of_edges.get(&seen.edge.name)?).cloned());
         let by: BTreeSet<Option<Cause>> = by.collect();
         if let (1, Some(Some(root))) = (by.len(), by.first()) {
             roots.insert((*cause).clone(), root.clone());

@@ -11,7 +11,7 @@ use crate::fixture::{line_report, report};
 use crate::learning::{Learning, Tally};
 use crate::planner::{Planned, SiteAccount};
 use crate::ranking::Policy;
-use crate::registry::Registry;
+use crate::registry::{List, Listed, Registry};
 
 /// A network that is looked at every second while its edges report.
 struct World {
@@ -407,4 +407,65 @@ fn memory_is_bounded() {
     assert!(world.alerts.open().iter().all(|alert| alert.related.len() <= RELATED_MAX));
     world.edges.clear();
     world.pass(1);
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = schedule.split(' ').next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or_default())
+}
+
+/// A network in which everything fails and then heals: so many edges of a zone with `lines` lines each, none of
+/// which has anything in common with another. What that costs, by seconds, and how many alerts there were.
+fn outage(edges: usize, lines: usize) -> (Vec<Duration>, usize) {
+    let mut world = World::new();
+    let mut made: Vec<Arc<Edge>> = Vec::new();
+    for number in 0..edges {
+        let mut report = report("a", "110000", "telecom");
+        let line = |number| {
+            let mut line = line_report();
+            (line.line, line.remote_carrier) = (number, String::new());
+            line
+        };
+        report.lines = (0..lines as u32).map(line).collect();
+        let edge =
+            Edge { name: format!("e{number:04}").into(), ..Edge::from_report(&report).unwrap() };
+        made.push(Arc::new(edge));
+    }
+    let (mut times, mut most) = (Vec::new(), 0);
+    for second in 0..80 {
+        // Down from second 5 to 25; all edges are busy with it, too, so that their zone is closed.
+        let down = (5..25).contains(&second);
+        world.now.monotonic += Duration::from_secs(1);
+        world.now.calendar += Duration::from_secs(1);
+        let listed = made.iter().map(|edge| {
+            let mut edge = Edge::clone(edge);
+            edge.busy = down;
+            edge.lines.iter_mut().for_each(|line| line.up = !down);
+            Listed { edge: Arc::new(edge), heard: world.now.monotonic, cut_off_since: None }
+        });
+        let list = List { generation: second, edges: listed.collect(), stale: false };
+        let facts = world.roster.handle_list(&list, Arc::default(), world.now);
+        let before = cpu_time();
+        world.alerts.handle_facts(&facts, world.refused, world.now);
+        most = most.max(world.alerts.open().len());
+        world.alerts.poll_notices();
+        times.push(cpu_time() - before);
+    }
+    (times, most)
+}
+
+#[test]
+fn an_outage_of_four_times_as_much_costs_about_four_times_as_much() {
+    let cost = |edges| {
+        let (times, most) = outage(edges, 10);
+        assert_eq!(most, 10 * edges + 1, "each line and the zone");
+        let (sum, worst) = (times.iter().sum::<Duration>(), times.into_iter().max());
+        println!("{edges} edges: {sum:?} in all, {worst:?} in the worst second");
+        sum.as_secs_f64()
+    };
+    let (small, large) = (cost(100), cost(400));
+    // Sorting costs a little more, what is quadratic sixteen times as much.
+    assert!(large <= 8.0 * small, "{small} s and {large} s");
 }
