@@ -13,8 +13,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::entry::{Entry, LOAD_FULL, Standing};
 use super::score::LOAD_EASY;
-use super::{Entry, LOAD_FULL, Standing};
 use crate::edge::Edge;
 
 /// What every edge accepts of what is offered, as of one tick. The default accepts everything.

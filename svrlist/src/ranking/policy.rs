@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::draw;
+use super::draw::draw;
 use crate::edge::Edge;
 
 /// The operator's word. The default wants nothing.

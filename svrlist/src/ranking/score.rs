@@ -7,7 +7,7 @@
 
 use geo_data::{Carrier, Position};
 
-use super::LOAD_FULL;
+use super::entry::LOAD_FULL;
 use crate::edge::Edge;
 use crate::learning::Estimate;
 use crate::line::Line;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use geo_data::Region;
 use proptest::prelude::*;
+use shared::wire::control;
 
 use super::score::*;
 use super::*;

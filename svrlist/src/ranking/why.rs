@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use super::entry::{Entry, Standing};
 use super::score::{Cost, OTHER_CARRIER_PP, Terms};
-use super::{Entry, Standing};
 
 /// Why an edge stands where it does, in short.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,9 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fixture;
-use crate::ranking::{
-    Asker, Choice, Conditions, Ranking, SERVERS_MIN, Standing, USER_SEED, Vantage,
-};
+use crate::ranking::choose::USER_SEED;
+use crate::ranking::{Asker, Choice, Conditions, Ranking, SERVERS_MIN, Standing, Vantage};
 
 /// Users of one property: their numbers are their names.
 const USERS: u32 = 200;
