@@ -15,7 +15,7 @@ mod change;
 pub mod revisions;
 pub mod wanted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use blake2::{Blake2s256, Digest};
@@ -94,10 +94,94 @@ pub struct Fault {
     pub allowed: String,
 }
 
+/// Everything that cannot be wanted, as far as it is told: the first [`FAULTS_MAX`] faults, each cut
+/// to a readable length.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    told: Vec<Fault>,
+    more: usize,
+}
+
+impl Faults {
+    /// One fault.
+    pub fn of(
+        field: impl Into<String>,
+        value: impl Into<String>,
+        allowed: impl Into<String>,
+    ) -> Self {
+        let mut faults = Self::default();
+        faults.push(field, value, allowed);
+        faults
+    }
+
+    /// Those that are told.
+    pub fn told(&self) -> &[Fault] {
+        &self.told
+    }
+
+    /// A line for each that is told, and one for the others.
+    pub fn lines(&self) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        self.told.iter().map(ToString::to_string).chain(more).collect()
+    }
+
+    fn push(
+        &mut self,
+        field: impl Into<String>,
+        value: impl Into<String>,
+        allowed: impl Into<String>,
+    ) {
+        if self.told.len() < FAULTS_MAX {
+            let (field, value, allowed) = (cut(field), cut(value), cut(allowed));
+            self.told.push(Fault { field, value, allowed });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// An error if there is any.
+    fn none(self) -> Result<(), Self> {
+        if self.told.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl std::fmt::Display for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.lines().join("; "))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+fn cut(text: impl Into<String>) -> String {
+    let mut text = text.into();
+    if let Some((at, _)) = text.char_indices().nth(FAULT_CHARS_MAX) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
+}
+
+/// A note that can be kept.
+pub fn note(text: String) -> Result<String, Faults> {
+    match text.len() {
+        0..=NOTE_BYTES_MAX => Ok(text),
+        bytes => {
+            let allowed = format!("at most {NOTE_BYTES_MAX} bytes");
+            Err(Faults::of("note", format!("{bytes} bytes"), allowed))
+        }
+    }
+}
+
 impl Control {
     /// Everything that cannot be wanted, in order of its field.
-    pub fn check(&self) -> Result<(), Vec<Fault>> {
-        let mut faults = Faults(Vec::new());
+    pub fn check(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        self.find(&mut faults);
+        faults.none()
+    }
+
+    fn find(&self, faults: &mut Faults) {
         faults.numbers("weights", &self.weights, WEIGHT_MAX);
         let Drains { edges, sites, zones } = &self.drained;
         for (kind, drains) in [("edges", edges), ("sites", sites), ("zones", zones)] {
@@ -123,7 +207,6 @@ impl Control {
                 }
             }
         }
-        if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
     }
 
     /// What the ranking follows.
@@ -187,40 +270,35 @@ impl Control {
     /// What is named and not among `edges`: a slip, or something that will come.
     pub fn unknown<'a>(&self, edges: impl Iterator<Item = &'a Edge> + Clone) -> Vec<String> {
         let Drains { edges: drained, sites, zones } = &self.drained;
-        let is_edge = |name: &str| edges.clone().any(|edge| &*edge.name == name);
-        let is_site = |name: &str| edges.clone().any(|edge| &*edge.site == name);
-        let is_zone = |name: &str| edges.clone().any(|edge| edge.zone == name);
+        let known = |of: fn(&'a Edge) -> &'a str| edges.clone().map(of).collect::<BTreeSet<&str>>();
+        let known_edges = known(|edge| &edge.name);
+        let known_sites = known(|edge| &edge.site);
+        let known_zones = known(|edge| &edge.zone);
         let ruled = self.overrides.iter().flat_map(|rule| rule.prefer.iter().chain(&rule.forbid));
         let mut unknown: Vec<String> = Vec::new();
-        let mut note = |kind: &str, name: &str, known: bool| {
+        let mut note = |kind: &str, name: &str, known: &BTreeSet<&str>| {
+            if unknown.len() >= WARNINGS_MAX || known.contains(name) {
+                return;
+            }
             let warning = format!("no {kind} called {name} is known");
-            if !known && unknown.len() < WARNINGS_MAX && !unknown.contains(&warning) {
+            if !unknown.contains(&warning) {
                 unknown.push(warning);
             }
         };
         for name in self.weights.keys().chain(drained.keys()).chain(ruled) {
-            note("edge", name, is_edge(name));
+            note("edge", name, &known_edges);
         }
         for name in sites.keys().chain(self.wishes.keys()) {
-            note("site", name, is_site(name));
+            note("site", name, &known_sites);
         }
         for name in zones.keys().chain(self.zones.keys()) {
-            note("zone", name, is_zone(name));
+            note("zone", name, &known_zones);
         }
         unknown
     }
 }
 
-struct Faults(Vec<Fault>);
-
 impl Faults {
-    fn push(&mut self, field: &str, value: impl Into<String>, allowed: impl Into<String>) {
-        if self.0.len() < FAULTS_MAX {
-            let (value, allowed) = (value.into(), allowed.into());
-            self.0.push(Fault { field: field.to_owned(), value, allowed });
-        }
-    }
-
     fn names<'a>(&mut self, field: &str, names: impl Iterator<Item = &'a String>) {
         for name in names {
             let fits = name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
@@ -241,7 +319,7 @@ impl Faults {
         for (name, number) in numbers {
             if !(0.0..=max).contains(number) {
                 let allowed = format!("a number from 0 to {max}");
-                self.push(&format!("{field}.{name}"), number.to_string(), allowed);
+                self.push(format!("{field}.{name}"), number.to_string(), allowed);
             }
         }
     }
@@ -264,7 +342,11 @@ const OVERRIDES_MAX: usize = 256;
 /// Edges that a rule prefers or forbids.
 const NAMES_OF_RULE_MAX: usize = 1000;
 /// Faults that are told at once.
-const FAULTS_MAX: usize = 20;
+pub const FAULTS_MAX: usize = 20;
+/// Longest text of a fault, characters.
+const FAULT_CHARS_MAX: usize = 300;
+/// Longest note.
+const NOTE_BYTES_MAX: usize = 500;
 /// Warnings that are told at once.
 const WARNINGS_MAX: usize = 20;
 

@@ -44,7 +44,19 @@ pub struct Entry {
 impl Entry {
     /// Whether somebody signed in.
     pub fn is_sign_in(&self) -> bool {
-        self.action == SIGN_IN && self.outcome == DONE
+        self.action == SIGN_IN && self.is_done()
+    }
+
+    fn is_done(&self) -> bool {
+        self.outcome == DONE
+    }
+
+    /// About what it takes in memory.
+    fn bytes(&self) -> usize {
+        let texts = [&self.who, &self.from, &self.action, &self.outcome, &self.note];
+        let texts = texts.into_iter().chain(&self.detail);
+        let of_text = |text: &String| size_of::<String>() + text.len();
+        size_of::<Self>() + texts.map(of_text).sum::<usize>()
     }
 }
 
@@ -78,6 +90,9 @@ pub struct Note {
 pub struct Audit {
     next: u64,
     entries: VecDeque<Entry>,
+    /// Of those, what was refused, and what all take.
+    refused: usize,
+    bytes: usize,
     /// Entries of strangers that are not yet forgotten, and when that was.
     strange: (f64, Option<Instant>),
     left_out: u64,
@@ -86,15 +101,33 @@ pub struct Audit {
 impl Audit {
     /// Goes on after entries that were kept, oldest first.
     pub fn new(kept: impl IntoIterator<Item = Entry>) -> Self {
-        let mut entries = VecDeque::new();
+        let mut audit = Self {
+            next: 1,
+            entries: VecDeque::new(),
+            refused: 0,
+            bytes: 0,
+            strange: (0.0, None),
+            left_out: 0,
+        };
         for entry in kept {
-            if entries.len() >= ENTRIES_MAX {
-                entries.pop_front();
-            }
-            entries.push_back(entry);
+            audit.next = audit.next.max(entry.id.saturating_add(1));
+            audit.push(entry);
         }
-        let next = entries.iter().map(|entry| entry.id + 1).max().unwrap_or(1);
-        Self { next, entries, strange: (0.0, None), left_out: 0 }
+        audit
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.bytes();
+        self.refused += usize::from(!entry.is_done());
+        self.entries.push_back(entry);
+        while self.entries.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
+            // What strangers tried makes room before what operators did.
+            let refused = || self.entries.iter().position(|entry| !entry.is_done());
+            let at = if self.refused > ENTRIES_MAX / 2 { refused() } else { None };
+            let Some(gone) = self.entries.remove(at.unwrap_or(0)) else { return };
+            self.bytes -= gone.bytes();
+            self.refused -= usize::from(!gone.is_done());
+        }
     }
 
     /// Makes an entry, to be written as a line; `None` if strangers made too many.
@@ -111,16 +144,13 @@ impl Audit {
             from: short(&note.from),
             action: note.action.to_owned(),
             outcome: if note.done { DONE } else { "refused" }.to_owned(),
-            detail: note.detail.iter().map(|line| short(line)).collect(),
+            detail: note.detail.iter().take(TEXTS_MAX).map(|line| short(line)).collect(),
             note: short(&note.note),
             revision: note.revision,
             left_out: std::mem::take(&mut self.left_out),
         };
         self.next += 1;
-        if self.entries.len() >= ENTRIES_MAX {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(entry.clone());
+        self.push(entry.clone());
         Some(entry)
     }
 
@@ -143,8 +173,12 @@ impl Audit {
 
 /// Entries in memory, some hundred bytes each.
 pub const ENTRIES_MAX: usize = 5_000;
+/// And what they take together.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest text of an entry, characters.
-const TEXT_CHARS_MAX: usize = 500;
+pub const TEXT_CHARS_MAX: usize = 500;
+/// Texts of its detail: more than any change has lines or any request faults.
+pub const TEXTS_MAX: usize = 64;
 /// Entries that strangers may cause at once, and then one in so many seconds: 14,000 a day.
 const STRANGE_BURST: f64 = 100.0;
 const STRANGE_EVERY_S: f64 = 6.0;
@@ -173,6 +207,28 @@ mod tests {
         assert!(entry.left_out > 0);
         assert_eq!(audit.read(None, 1000).last().unwrap().who, "ann");
         assert_eq!(entry.id, 118);
+    }
+
+    #[test]
+    fn what_is_in_memory_is_bounded_and_what_was_done_stays_longest() {
+        let mut audit = Audit::new([]);
+        let done = Note { done: true, ..note("ann", false) };
+        audit.note(done, at(0)).unwrap();
+        for _ in 0..3 * ENTRIES_MAX {
+            audit.note(note("x", false), at(1)).unwrap();
+        }
+        let all = |audit: &Audit| audit.read(None, usize::MAX).cloned().collect::<Vec<Entry>>();
+        assert_eq!(all(&audit).len(), ENTRIES_MAX);
+        assert_eq!(all(&audit).last().unwrap().who, "ann");
+        let mut oldest_first = all(&audit);
+        oldest_first.reverse();
+        assert_eq!(all(&Audit::new(oldest_first)), all(&audit), "nor does a restart forget it");
+        for _ in 0..1000 {
+            let detail = vec!["x".repeat(2 * TEXT_CHARS_MAX); 2 * TEXTS_MAX];
+            let entry = audit.note(Note { detail, ..note("x", false) }, at(1)).unwrap();
+            assert_eq!((entry.detail.len(), entry.detail[0].len()), (TEXTS_MAX, TEXT_CHARS_MAX));
+        }
+        assert!(all(&audit).iter().map(Entry::bytes).sum::<usize>() <= BYTES_MAX);
     }
 
     #[test]

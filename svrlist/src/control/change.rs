@@ -53,10 +53,11 @@ fn overrides(lines: &mut Vec<String>, before: &[Override], after: &[Override]) {
     let count = lines.len();
     for (when, rule) in gone.chain(new) {
         let names = |names: &BTreeSet<String>| {
-            if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.iter().cloned().collect::<Vec<_>>().join(" ")
+            let shown: Vec<&str> = names.iter().take(NAMES_SHOWN).map(String::as_str).collect();
+            match names.len().saturating_sub(NAMES_SHOWN) {
+                _ if shown.is_empty() => "none".to_owned(),
+                0 => shown.join(" "),
+                more => format!("{} and {more} more", shown.join(" ")),
             }
         };
         let (prefer, forbid) = (names(&rule.prefer), names(&rule.forbid));
@@ -67,5 +68,7 @@ fn overrides(lines: &mut Vec<String>, before: &[Override], after: &[Override]) {
     }
 }
 
+/// Names of a rule that its line shows.
+const NAMES_SHOWN: usize = 10;
 /// Lines that are kept of a change.
 const LINES_MAX: usize = 50;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::wanted::{ControlJson, Wanted};
-use super::{Control, Part, change};
+use super::{Control, Faults, Part, change};
 
 /// One change, and what was wanted from then on.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,16 @@ pub struct Revision {
     pub changes: Vec<String>,
     /// Why; may be empty.
     pub note: String,
+    /// What it takes to keep it.
+    bytes: usize,
+}
+
+impl Revision {
+    fn sized(mut self) -> Self {
+        let text = serde_json::to_vec(&revision_json(&self, true));
+        self.bytes = text.map_or(0, |text| text.len());
+        self
+    }
 }
 
 /// Who changes something, and from where.
@@ -62,8 +72,9 @@ impl Default for Revisions {
             at: UNIX_EPOCH,
             changes: Vec::new(),
             note: String::new(),
+            bytes: 0,
         };
-        Self { current, before: VecDeque::new() }
+        Self { current: current.sized(), before: VecDeque::new() }
     }
 }
 
@@ -105,41 +116,48 @@ impl Revisions {
             author,
             at,
             note,
+            bytes: 0,
         };
-        let before = std::mem::replace(&mut self.current, revision);
+        let before = std::mem::replace(&mut self.current, revision.sized());
         self.before.push_back(before);
-        while self.before.len() >= KEPT_MAX {
-            self.before.pop_front();
-        }
+        self.forget();
         true
+    }
+
+    /// Keeps what is in force, and as many before it as may be.
+    fn forget(&mut self) {
+        let mut bytes: usize = self.iter().map(|revision| revision.bytes).sum();
+        while self.before.len() >= KEPT_MAX || bytes > KEPT_BYTES_MAX {
+            let Some(oldest) = self.before.pop_front() else { return };
+            bytes -= oldest.bytes;
+        }
     }
 
     fn load(read: Vec<RevisionJson<Wanted>>) -> Result<Self, LoadError> {
         let mut kept = VecDeque::new();
         for json in read {
             let number = json.revision;
-            let faults = |faults: Vec<super::Fault>| {
-                LoadError::Control(
-                    number,
-                    faults.first().map(ToString::to_string).unwrap_or_default(),
-                )
-            };
+            let faults = |faults| LoadError::Control(number, faults);
             let control = json.control.control().map_err(faults)?;
             let is_next = kept.back().is_none_or(|last: &Revision| last.number < number);
             if !is_next {
                 return Err(LoadError::Order(number));
             }
-            kept.push_back(Revision {
+            let revision = Revision {
                 number,
                 control: Arc::new(control),
                 author: Author { who: json.who, from: json.from },
                 at: UNIX_EPOCH + Duration::from_millis(json.at_ms),
                 changes: json.changes,
                 note: json.note,
-            });
+                bytes: 0,
+            };
+            kept.push_back(revision.sized());
         }
         let current = kept.pop_back().ok_or(LoadError::Empty)?;
-        Ok(Self { current, before: kept })
+        let mut revisions = Self { current, before: kept };
+        revisions.forget();
+        Ok(revisions)
     }
 }
 
@@ -165,7 +183,7 @@ impl Kept {
         let mut revisions: Vec<RevisionJson<ControlJson>> = revisions.collect();
         revisions.reverse();
         let file = self.owned.iter().map(|part| part.name().to_owned()).collect();
-        serde_json::to_vec_pretty(&KeptJson { file, revisions }).unwrap_or_default()
+        serde_json::to_vec(&KeptJson { file, revisions }).unwrap_or_default()
     }
 
     /// What [`Kept::save`] wrote.
@@ -190,7 +208,7 @@ pub enum LoadError {
     Form(#[from] serde_json::Error),
     /// A control in it cannot be.
     #[error("revision {0}: {1}")]
-    Control(u64, String),
+    Control(u64, Faults),
     /// Numbers do not grow.
     #[error("revision {0} is out of order")]
     Order(u64),
@@ -246,3 +264,6 @@ pub fn revision_json(revision: &Revision, is_operator: bool) -> RevisionJson<Con
 
 /// Revisions that are kept.
 pub const KEPT_MAX: usize = 100;
+/// What those that are kept take together, in memory and on the disk; the one in force is kept
+/// whatever it takes.
+pub const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;

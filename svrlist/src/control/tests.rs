@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::revisions::{Author, KEPT_MAX, Kept, Revisions};
+use super::revisions::{Author, KEPT_BYTES_MAX, KEPT_MAX, Kept, Revisions};
 use super::wanted::Wanted;
 use super::*;
 use crate::fixture::report;
@@ -119,6 +119,43 @@ fn any_kept_revision_can_be_had_back() {
     let saved: serde_json::Value = serde_json::from_slice(&kept.save()).unwrap();
     let alone = Kept::load(saved["revisions"].to_string().as_bytes()).unwrap();
     assert!(alone.revisions.iter().eq(kept.revisions.iter()) && alone.owned.is_empty());
+}
+
+#[test]
+fn revisions_take_no_more_than_their_share_of_memory() {
+    let large = |number: u32| {
+        let weight = |edge| (format!("edge-{edge:05}-{}", "x".repeat(50)), f64::from(number % 7));
+        Control { weights: (0..10_000).map(weight).collect(), ..Control::default() }
+    };
+    let mut revisions = Revisions::default();
+    for number in 1..=40 {
+        assert!(revisions.change(large(number), ann(), String::new(), at(0)));
+    }
+    let kept = Kept { revisions, owned: Vec::new() };
+    let bytes = kept.save().len();
+    assert!((KEPT_BYTES_MAX / 2..KEPT_BYTES_MAX + 10_000).contains(&bytes), "{bytes}");
+    let loaded = Kept::load(&kept.save()).unwrap();
+    assert!(loaded.revisions.iter().eq(kept.revisions.iter()));
+    assert_eq!(loaded.revisions.current().number, 40);
+    let missing = loaded.revisions.get(1).unwrap_err().to_string();
+    assert!(missing.ends_with(" to 40 are"), "{missing}");
+}
+
+#[test]
+fn a_line_of_a_change_is_short_whatever_changes() {
+    let named = |names: usize| (0..names).map(|edge| format!("edge-{edge:059}")).collect();
+    let network = "10.0.0.0/8".parse().unwrap();
+    let rule = Override { network, prefer: named(1000), forbid: named(10) };
+    let mut revisions = Revisions::default();
+    let control = Control { overrides: vec![rule; 256], ..Control::default() };
+    control.check().unwrap();
+    revisions.change(control, ann(), String::new(), at(0));
+    let changes = &revisions.current().changes;
+    assert_eq!((changes.len(), changes.last().unwrap().as_str()), (51, "and 206 more"));
+    assert!(
+        changes[0].len() < 1_500 && changes[0].contains(" and 990 more, forbids"),
+        "{changes:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Control, Drains, Fault, Part, RATE};
+use super::{Control, Drains, Faults, Part, RATE};
 use crate::ranking::Override;
 
 /// A control as it is told.
@@ -94,22 +94,19 @@ impl From<&Control> for ControlJson {
 
 impl Wanted {
     /// Reads JSON.
-    pub fn from_json(body: &[u8]) -> Result<Self, Vec<Fault>> {
+    pub fn from_json(body: &[u8]) -> Result<Self, Faults> {
         read_json(body)
     }
 
     /// Reads TOML.
-    pub fn from_toml(text: &str) -> Result<Self, Vec<Fault>> {
-        let syntax = |error: &toml::de::Error| Fault {
-            field: "the file".to_owned(),
-            value: "no TOML".to_owned(),
-            allowed: format!("TOML: {}", error.to_string().trim_end().replace('\n', " | ")),
+    pub fn from_toml(text: &str) -> Result<Self, Faults> {
+        let syntax = |error: toml::de::Error| {
+            let allowed = format!("TOML: {}", error.to_string().trim_end().replace('\n', " | "));
+            Faults::of("the file", "no TOML", allowed)
         };
-        let deserializer = toml::Deserializer::parse(text).map_err(|error| vec![syntax(&error)])?;
-        serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let field = error.path().to_string();
-            vec![misread(field, error.inner().message().to_owned())]
-        })
+        let deserializer = toml::Deserializer::parse(text).map_err(syntax)?;
+        serde_path_to_error::deserialize(deserializer)
+            .map_err(|error| misread(error.path().to_string(), error.inner().message()))
     }
 
     /// The parts that are named.
@@ -125,12 +122,12 @@ impl Wanted {
     }
 
     /// The control that it means, with nothing in parts that are not named.
-    pub fn control(&self) -> Result<Control, Vec<Fault>> {
+    pub fn control(&self) -> Result<Control, Faults> {
         let drained = self.drained.clone().unwrap_or_default();
         let drains = |drains: BTreeMap<String, DrainJson>| {
             drains.into_iter().map(|(name, drain)| (name, drain.rate)).collect()
         };
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         let mut overrides = Vec::new();
         for (at, rule) in self.overrides.iter().flatten().enumerate() {
             match network(&rule.network) {
@@ -139,11 +136,11 @@ impl Wanted {
                     prefer: rule.prefer.clone(),
                     forbid: rule.forbid.clone(),
                 }),
-                None => faults.push(Fault {
-                    field: format!("overrides[{at}].network"),
-                    value: format!("{:?}", rule.network.chars().take(64).collect::<String>()),
-                    allowed: "a network such as 10.0.0.0/8, or an address".to_owned(),
-                }),
+                None => faults.push(
+                    format!("overrides[{at}].network"),
+                    format!("{:?}", rule.network.chars().take(64).collect::<String>()),
+                    "a network such as 10.0.0.0/8, or an address",
+                ),
             }
         }
         let zones = self.zones.iter().flatten();
@@ -158,28 +155,27 @@ impl Wanted {
             overrides,
             wishes: self.wishes.clone().unwrap_or_default(),
         };
-        faults.extend(control.check().err().into_iter().flatten());
-        if faults.is_empty() { Ok(control) } else { Err(faults) }
+        control.find(&mut faults);
+        faults.none()?;
+        Ok(control)
     }
 }
 
 /// Reads a JSON body; a fault names its field.
-pub fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Vec<Fault>> {
+pub fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Faults> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut deserializer);
-    let value = read.map_err(|error| {
-        let field = error.path().to_string();
-        vec![misread(field, error.inner().to_string())]
-    })?;
+    let value =
+        read.map_err(|error| misread(error.path().to_string(), &error.inner().to_string()))?;
     match deserializer.end() {
         Ok(()) => Ok(value),
-        Err(error) => Err(vec![misread(".".to_owned(), error.to_string())]),
+        Err(error) => Err(misread(".".to_owned(), &error.to_string())),
     }
 }
 
-fn misread(field: String, problem: String) -> Fault {
+fn misread(field: String, problem: &str) -> Faults {
     let field = if field == "." { "the text".to_owned() } else { field };
-    Fault { field, value: "not readable".to_owned(), allowed: format!("as documented: {problem}") }
+    Faults::of(field, "not readable", format!("as documented: {problem}"))
 }
 
 /// A network, its host bits cleared so that equal ones are written equally; or one address.
@@ -192,10 +188,15 @@ fn network(text: &str) -> Option<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{FAULTS_MAX, Fault, note};
+
+    fn faults(text: &str) -> Faults {
+        let read = Wanted::from_json(text.as_bytes()).and_then(|wanted| wanted.control());
+        read.unwrap_err()
+    }
 
     fn fault(text: &str) -> Fault {
-        let read = Wanted::from_json(text.as_bytes()).and_then(|wanted| wanted.control());
-        read.unwrap_err().swap_remove(0)
+        faults(text).told()[0].clone()
     }
 
     #[test]
@@ -249,8 +250,30 @@ mod tests {
         assert!(unknown.allowed.contains("weights"), "{unknown}");
         assert_eq!(fault("{} {}").field, "the text");
         let broken = Wanted::from_toml("[zones.blue]\nshare = \n").unwrap_err();
-        assert!(broken[0].allowed.contains("line 2"), "{broken:?}");
+        assert!(broken.told()[0].allowed.contains("line 2"), "{broken:?}");
         let mistaken = Wanted::from_toml("[zones.blue]\nshare = true").unwrap_err();
-        assert_eq!(mistaken[0].field, "zones.blue.share");
+        assert_eq!(mistaken.told()[0].field, "zones.blue.share");
+    }
+
+    #[test]
+    fn however_much_is_wrong_a_readable_amount_is_told() {
+        let rules: Vec<_> = (0..500).map(|_| r#"{"network": "x"}"#).collect();
+        let many = format!(r#"{{"weights": {{"a": -1}}, "overrides": [{}]}}"#, rules.join(","));
+        let many = faults(&many);
+        assert_eq!(many.told().len(), FAULTS_MAX);
+        // And the weight, and that there are more than 256 rules is not known of those.
+        assert_eq!(many.lines().last().unwrap(), "and 481 more", "{many}");
+        let long = "x".repeat(100_000);
+        for text in [
+            format!(r#"{{"{long}": 1}}"#),
+            format!(r#"{{"weights": {{"{long}": "x"}}}}"#),
+            format!(r#"{{"weights": {{"{long}": -1}}}}"#),
+            format!(r#"{{"overrides": [{{"network": "{long}"}}]}}"#),
+        ] {
+            assert!(faults(&text).to_string().len() < 2_000, "{}", &text[..40]);
+        }
+        assert_eq!(note("x".repeat(500)).unwrap().len(), 500);
+        let said = note("x".repeat(501)).unwrap_err().to_string();
+        assert_eq!(said, "note is 501 bytes, must be at most 500 bytes");
     }
 }

@@ -11,7 +11,7 @@ use super::{Control, State};
 use crate::control::audit::Note;
 use crate::control::revisions::{Author, NotKept, Revision, Summary, revision_json};
 use crate::control::wanted::{ControlJson, Wanted, read_json};
-use crate::control::{self, Fault, Part, RATE};
+use crate::control::{self, Fault, Faults, Part, RATE};
 use crate::operators::Operator;
 use crate::site::{Moment, Site};
 
@@ -19,7 +19,7 @@ use crate::site::{Moment, Site};
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// The request is not one that can be followed.
-    Faults(Vec<Fault>),
+    Faults(Faults),
     /// The control changed meanwhile.
     Stale { current: u64 },
     /// It does not say which revision it replaces.
@@ -48,13 +48,12 @@ struct FaultJson<'a> {
 
 impl Refusal {
     fn fault(field: &str, value: impl ToString, allowed: &str) -> Self {
-        let (field, allowed) = (field.to_owned(), allowed.to_owned());
-        Self::Faults(vec![Fault { field, value: value.to_string(), allowed }])
+        Self::Faults(Faults::of(field, value.to_string(), allowed))
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
         match self {
-            Self::Faults(faults) => faults.iter().map(ToString::to_string).collect(),
+            Self::Faults(faults) => faults.lines(),
             Self::Stale { current } => {
                 vec![format!("the control changed meanwhile: revision {current} is in force")]
             }
@@ -78,7 +77,7 @@ impl Refusal {
             Self::NotKept(_) => StatusCode::NOT_FOUND,
         };
         let faults = match self {
-            Self::Faults(faults) => &faults[..],
+            Self::Faults(faults) => faults.told(),
             _ => &[],
         };
         let faults = faults.iter().map(|Fault { field, value, allowed }| FaultJson {
@@ -173,6 +172,7 @@ pub(super) fn wanted(request: &Request, state: &State) -> Made {
         "/api/control/rollback" => {
             let Rollback { revision, note } = read_json(&request.body).map_err(Refusal::Faults)?;
             let old = state.revisions.get(revision).map_err(Refusal::NotKept)?;
+            let note = control::note(note).map_err(Refusal::Faults)?;
             let note = if note.is_empty() { format!("back to revision {revision}") } else { note };
             // What the file has stays: the rest can be had back all the same.
             let own = Part::ALL.into_iter().filter(|part| !state.owned().contains(part));
@@ -210,10 +210,7 @@ pub(super) fn wanted(request: &Request, state: &State) -> Made {
 
 fn checked(control: control::Control, note: String) -> Made {
     control.check().map_err(Refusal::Faults)?;
-    if note.len() > NOTE_BYTES_MAX {
-        return Err(Refusal::fault("note", format!("{} bytes", note.len()), "at most 500 bytes"));
-    }
-    Ok((control, note))
+    Ok((control, control::note(note).map_err(Refusal::Faults)?))
 }
 
 /// Whether the revision that a request says it saw is in force.
@@ -398,6 +395,3 @@ struct FileJson {
     /// Parts that the API cannot change.
     parts: Vec<&'static str>,
 }
-
-/// Longest note.
-const NOTE_BYTES_MAX: usize = 500;

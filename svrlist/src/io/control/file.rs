@@ -12,7 +12,7 @@ use super::changes::{Change, made};
 use crate::control::audit::Note;
 use crate::control::revisions::{Author, Kept};
 use crate::control::wanted::Wanted;
-use crate::control::{Control, Fault, Part};
+use crate::control::{self, Control, Faults, Part};
 use crate::io::Desk;
 
 /// What is known of the file.
@@ -70,13 +70,12 @@ impl Said {
 
 fn said(bytes: &[u8]) -> Result<Said, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is no UTF-8".to_owned())?;
-    let told = |faults: Vec<Fault>| {
-        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        lines.join("; ")
+    let read = || {
+        let mut wanted = Wanted::from_toml(text)?;
+        let note = control::note(wanted.note.take().unwrap_or_default())?;
+        Ok(Said { parts: wanted.parts(), control: wanted.control()?, note })
     };
-    let mut wanted = Wanted::from_toml(text).map_err(told)?;
-    let note = wanted.note.take().unwrap_or_default();
-    Ok(Said { parts: wanted.parts(), control: wanted.control().map_err(told)?, note })
+    read().map_err(|faults: Faults| faults.to_string())
 }
 
 /// Reads a file of bounded size.

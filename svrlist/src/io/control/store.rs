@@ -4,11 +4,11 @@
 //! that was answered for is there.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::control::audit::{Audit, Entry};
-use crate::control::revisions::{Kept, LoadError};
+use crate::control::audit::{Audit, Entry, TEXT_CHARS_MAX, TEXTS_MAX};
+use crate::control::revisions::{KEPT_BYTES_MAX, Kept, LoadError};
 
 /// The folder, and the audit log in it.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Store {
     folder: PathBuf,
     audit: File,
     audit_bytes: u64,
+    /// Whether it may end within a line.
+    torn: bool,
     rotate_at: u64,
 }
 
@@ -58,7 +60,7 @@ impl Store {
         };
         fs::create_dir_all(folder).map_err(failed(folder))?;
         let path = folder.join(CONTROL);
-        let kept = match fs::read(&path) {
+        let kept = match read(&path) {
             Ok(text) => match Kept::load(&text) {
                 Ok(kept) => Some(kept),
                 Err(source) => return Err(StoreError::Control { path, source }),
@@ -70,15 +72,18 @@ impl Store {
         let mut entries = Vec::new();
         let mut torn = false;
         for path in [rotated(folder, 1), path.clone()] {
-            let text = match fs::read(&path) {
+            let text = match tail(&path, AUDIT_BYTES_MAX) {
                 Ok(text) => text,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(StoreError::File { path, source }),
             };
             torn = text.last().is_some_and(|byte| *byte != b'\n');
             let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-            let read: Vec<Option<Entry>> =
-                lines.map(|line| serde_json::from_slice(line).ok()).collect();
+            let entry = |line: &[u8]| {
+                let fits = line.len() <= AUDIT_LINE_BYTES_MAX;
+                fits.then(|| serde_json::from_slice(line).ok()).flatten()
+            };
+            let read: Vec<Option<Entry>> = lines.map(entry).collect();
             let unreadable = read.iter().filter(|entry| entry.is_none()).count();
             if unreadable > 0 {
                 tracing::warn!(path = %path.display(), unreadable, "lines of the audit log are none");
@@ -86,12 +91,9 @@ impl Store {
             entries.extend(read.into_iter().flatten());
         }
         let opened = OpenOptions::new().append(true).create(true).open(&path);
-        let mut audit = opened.map_err(failed(&path))?;
-        if torn {
-            audit.write_all(b"\n").map_err(failed(&path))?;
-        }
+        let audit = opened.map_err(failed(&path))?;
         let audit_bytes = audit.metadata().map_err(failed(&path))?.len();
-        let store = Self { folder: folder.to_owned(), audit, audit_bytes, rotate_at };
+        let store = Self { folder: folder.to_owned(), audit, audit_bytes, torn, rotate_at };
         Ok((store, kept, Audit::new(entries)))
     }
 
@@ -103,12 +105,15 @@ impl Store {
     /// Writes entries down; they are on the disk when this returns.
     pub(super) fn write(&mut self, entries: &[Entry]) -> io::Result<()> {
         for entry in entries {
-            let mut line = serde_json::to_vec(entry)?;
+            let mut line = if self.torn { b"\n".to_vec() } else { Vec::new() };
+            serde_json::to_writer(&mut line, entry)?;
             line.push(b'\n');
             if self.audit_bytes > 0 && self.audit_bytes + line.len() as u64 > self.rotate_at {
                 self.rotate()?;
             }
+            self.torn = true;
             self.audit.write_all(&line)?;
+            self.torn = false;
             self.audit_bytes += line.len() as u64;
         }
         self.audit.sync_data()
@@ -127,6 +132,27 @@ impl Store {
         self.audit_bytes = 0;
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// A file that is as long as what is kept may be.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = tail(path, CONTROL_BYTES_MAX + 1)?;
+    if bytes.len() as u64 > CONTROL_BYTES_MAX {
+        let long =
+            format!("has more than {CONTROL_BYTES_MAX} bytes: move it away to start without");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, long));
+    }
+    Ok(bytes)
+}
+
+/// The last bytes of a file, so many at most.
+fn tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max)))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Puts a file in the place of another, whole or not at all.
@@ -148,6 +174,11 @@ fn rotated(folder: &Path, number: u32) -> PathBuf {
 
 const CONTROL: &str = "control.json";
 const AUDIT: &str = "audit.jsonl";
+/// Longest `control.json` that is read: the revisions before the one in force, and one far beyond any.
+const CONTROL_BYTES_MAX: u64 = 2 * KEPT_BYTES_MAX as u64;
+/// Longest line of the audit log that is read: an entry's texts, each character escaped.
+const AUDIT_LINE_BYTES_MAX: usize = 256 * 1024;
+const _: () = assert!(6 * TEXT_CHARS_MAX * (TEXTS_MAX + 8) < AUDIT_LINE_BYTES_MAX);
 /// Size at which a new audit file is begun.
 const AUDIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Older audit files that are kept: 40 MiB in all.
@@ -209,6 +240,37 @@ mod tests {
         fs::write(folder.0.join(CONTROL), "[]").unwrap();
         let error = Store::open(&folder.0).unwrap_err().to_string();
         assert!(error.contains("control.json; move it away"), "{error}");
+    }
+
+    #[test]
+    fn no_more_is_read_back_than_can_have_been_written() {
+        let folder = Folder::new("large");
+        let (mut store, _, mut audit) = Store::open(&folder.0).unwrap();
+        store.write(&[audit.note(note("ann"), moment(0)).unwrap()]).unwrap();
+        let mut file = OpenOptions::new().append(true).open(folder.0.join(AUDIT)).unwrap();
+        let mut long = audit.note(note("bob"), moment(0)).unwrap();
+        long.detail = vec!["x".repeat(AUDIT_LINE_BYTES_MAX)];
+        let long = serde_json::to_string(&long).unwrap();
+        writeln!(file, "{long}").unwrap();
+        store.write(&[audit.note(note("cat"), moment(0)).unwrap()]).unwrap();
+        let read = |audit: &Audit| -> Vec<String> {
+            audit.read(None, 9).map(|entry| entry.who.clone()).collect()
+        };
+        let (_, _, audit) = Store::open(&folder.0).unwrap();
+        assert_eq!(read(&audit), ["cat", "ann"], "the line between is too long");
+
+        // Somebody else's file in that place: its end is looked at.
+        file.set_len(10 * AUDIT_BYTES_MAX).unwrap();
+        let (mut store, _, mut audit) = Store::open(&folder.0).unwrap();
+        assert_eq!(read(&audit), [""; 0]);
+        store.write(&[audit.note(note("dan"), moment(0)).unwrap()]).unwrap();
+        assert_eq!(read(&Store::open(&folder.0).unwrap().2), ["dan"]);
+
+        let file = File::create(folder.0.join(CONTROL)).unwrap();
+        file.set_len(CONTROL_BYTES_MAX + 1).unwrap();
+        let error = Store::open(&folder.0).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("more than 33554432 bytes: move it away"), "{source}");
     }
 
     #[test]
