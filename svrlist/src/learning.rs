@@ -39,7 +39,7 @@ mod snapshot;
 mod view;
 
 pub use self::cut::{CUT_OVER, CUT_SHARE_MAX, CUT_WINDOW, QUORUM, QUORUM_CELLS};
-pub use self::gate::{INTERVAL, PREFIX_SHARE, PREFIXES_MAX, Refusal, SESSIONS_MAX};
+pub use self::gate::{INTERVAL, PREFIX_SHARE, PREFIXES_MAX, ROAMING_SHARE, Refusal, SESSIONS_MAX};
 pub use self::intake::{Heard, Intake, STILL_AFTER};
 pub use self::snapshot::{Snapshot, SnapshotError};
 pub use self::view::{Estimate, Row, View};
@@ -83,6 +83,8 @@ pub struct Report<'a> {
     pub address: IpAddr,
     /// The client's cell, as svrlist signed it.
     pub cell: Cell,
+    /// Whether the address lies outside that cell.
+    pub roams: bool,
     /// The edge's name.
     pub edge: &'a str,
     /// Attempts to connect.

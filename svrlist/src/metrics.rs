@@ -240,7 +240,7 @@ impl Metrics {
         let of = |family: &Family<Outcome, Counter>, outcome: &'static str| {
             family.get_or_create(&Outcome { outcome }).get()
         };
-        let clients = ["malformed", "token", "again", "prefix", "edge", "full"];
+        let clients = ["malformed", "token", "again", "prefix", "roaming", "edge", "full"];
         Refused {
             edges: of(&self.reports, "refused"),
             clients: clients.map(|outcome| of(&self.told, outcome)).iter().sum(),

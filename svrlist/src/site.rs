@@ -230,6 +230,7 @@ impl Site {
         };
         let trusted = &self.answers.trusted_proxies;
         let address = client_address(request.peer.ip(), &request.headers, trusted);
+        let roams = !lies_in(&self.places.load().lookup(address), cell);
         let mut intake = self.intake();
         let mut again = false;
         for told in &body.reports {
@@ -237,6 +238,7 @@ impl Site {
                 session: body.session_of(told),
                 address,
                 cell,
+                roams,
                 edge: &told.edge,
                 attempts: told.attempts,
                 failures: told.failures,
@@ -250,6 +252,7 @@ impl Site {
                 Ok(()) => "heard",
                 Err(learning::Refusal::Again) => "again",
                 Err(learning::Refusal::Prefix) => "prefix",
+                Err(learning::Refusal::Roaming) => "roaming",
                 Err(learning::Refusal::Edge) => "edge",
                 Err(learning::Refusal::Full) => "full",
             });
@@ -467,6 +470,14 @@ impl Client {
     fn asker(&self) -> Asker<'_> {
         Asker { user: &self.user, address: Some(self.address) }
     }
+}
+
+/// Whether a place lies in a cell, as far as both are known: who has an address of either protocol may be found
+/// in the city by one and in the country by the other.
+fn lies_in(place: &Place, cell: Cell) -> bool {
+    let carrier = place.carrier == cell.carrier || place.also.contains(cell.carrier);
+    let region = place.region.contains(cell.region) || cell.region.contains(place.region);
+    carrier && region
 }
 
 /// Whether a client of this kind can use an edge at all.

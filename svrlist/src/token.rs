@@ -1,7 +1,7 @@
 //! The cell token: a signed statement of the cell that svrlist found a client in.
 //!
 //! The client carries it to edges and, later, in its reports, so that nobody can speak for a cell he
-//! is not in. It is a JWT (HMAC-SHA256) that any JWT library verifies: `region`, `carrier`, `exp`,
+//! was not in; what it is worth to who is elsewhere by then is [`crate::learning`]'s business. It is a JWT (HMAC-SHA256) that any JWT library verifies: `region`, `carrier`, `exp`,
 //! and an audience of its own, so that it passes for no other kind of token.
 
 use std::fmt;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use geo_data::Cell;
 
-use super::gate::Gate;
+use super::gate::{Gate, Speaker};
 use super::{EDGE_FORGOTTEN_AFTER, EDGES_MAX, ENDS_MAX, Ends, PAIRS_MAX, Refusal, Report, Tally};
 
 /// The machine that hears.
@@ -74,7 +74,8 @@ impl Intake {
         let (edge, _) = self.edges.get_key_value(report.edge).ok_or(Refusal::Edge)?;
         let edge = Arc::clone(edge);
         let pair = number(report.cell, &edge);
-        let weight = self.gate.admit(pair, report.session, report.address, at)?;
+        let Report { session, address, roams, .. } = *report;
+        let weight = self.gate.admit(pair, Speaker { session, address, roams }, at)?;
         let rtt = report.rtt.map_or(0.0, |rtt| weight * rtt.as_secs_f64().min(60.0) * 1000.0);
         let rtts = if report.rtt.is_some() { (weight, rtt) } else { (0.0, 0.0) };
         let bad = weight * report.bad();

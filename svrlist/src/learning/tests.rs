@@ -63,6 +63,7 @@ fn report(session: u64, edge: &str, region: &str) -> Report<'static> {
         session,
         address: IpAddr::from(((session as u32) << 8).to_be_bytes()),
         cell: cell(region),
+        roams: false,
         edge,
         attempts: 1,
         failures: 0,

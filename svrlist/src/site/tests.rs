@@ -296,13 +296,71 @@ fn an_edge_that_fails_its_clients_is_told_last() {
                 "session": format!("session {tick} {n}"),
                 "reports": [{ "edge": bad, "attempts": 1, "failures": 1 }],
             });
-            let (status, said) = world.report(&format!("10.{n}.{tick}.1"), &body);
+            let (status, said) = world.report(&format!("127.{}.{tick}.1", 100 + n), &body);
             assert_eq!(status, StatusCode::NO_CONTENT, "{said}");
         }
         world.pass(learning::TICK);
         world.site.learn(world.now);
     }
     assert_ne!(best(&world), bad);
+}
+
+#[test]
+fn a_token_is_worth_little_outside_its_cell() {
+    let reports = |from: &dyn Fn(u64) -> String| {
+        let mut world = World::new(WITH_TOKENS);
+        world.site.learn(world.now);
+        let (_, answer) = world.get_as("/svrlist", BEIJING, None);
+        for n in 0..100 {
+            let body = serde_json::json!({
+                "token": answer["token"],
+                "session": format!("session {n}"),
+                "reports": [{ "edge": "bj-telecom", "attempts": 1, "failures": 1 }],
+            });
+            assert_eq!(world.report(&from(n), &body).0, StatusCode::NO_CONTENT);
+        }
+        world.pass(learning::TICK);
+        world.site.learn(world.now);
+        let cell = world.site.places().lookup(BEIJING.parse().unwrap()).cell();
+        let edge = fixture::edge("bj-telecom", "110000", "telecom");
+        let row = world.site.planned();
+        row.conditions.view.row(cell).estimate(&edge, None).reports
+    };
+    let at_home = reports(&|n| format!("127.{}.9.1", 100 + n));
+    let (mobile, nowhere) = (reports(&|_| "127.0.3.9".into()), reports(&|n| format!("10.{n}.0.1")));
+    assert!(at_home > 90.0, "{at_home}");
+    // As much as one prefix where nobody else says anything, so that who roams is heard at all.
+    assert!((1.0..4.0).contains(&mobile), "{mobile}");
+    assert!((1.0..4.0).contains(&nowhere), "from however many networks: {nowhere}");
+}
+
+#[test]
+fn who_is_known_less_well_does_not_roam() {
+    let cell = |region: &str, carrier| Cell { region: Region::parse(region).unwrap(), carrier };
+    let place = |region: &str, carrier, also: &[Carrier]| Place {
+        region: Region::parse(region).unwrap(),
+        carrier,
+        also: also.iter().copied().collect(),
+        ..Place::default()
+    };
+    let telecom = Carrier::Telecom;
+    let guangzhou = cell("440100", telecom);
+    for region in ["440100", "440000", "100000"] {
+        assert!(lies_in(&place(region, telecom, &[]), guangzhou), "{region}");
+        assert!(lies_in(&place("440100", telecom, &[]), cell(region, telecom)), "{region}");
+    }
+    assert!(lies_in(&place("440100", Carrier::Unicom, &[telecom]), guangzhou));
+    for (region, carrier) in [
+        ("440300", telecom),
+        ("110000", telecom),
+        ("SG", telecom),
+        ("unknown", telecom),
+        ("440100", Carrier::Unicom),
+        ("440100", Carrier::Unknown),
+    ] {
+        assert!(!lies_in(&place(region, carrier, &[]), guangzhou), "{region} {carrier:?}");
+    }
+    assert!(lies_in(&Place::default(), Cell::default()), "without a database nobody roams");
 }
 
 #[test]
