@@ -1,6 +1,6 @@
-// The dashboard in a real Chromium: signs in, opens every page on a desk and on a phone, in light and dark, breaks a
-// line and heals it, changes a zone's share and takes that back, loses an edge, and comes back to a svrlist that
-// was away.
+// The dashboard in a real Chromium: signs in, opens every page on a desk and on a phone, in light and dark, lets
+// axe judge whether everybody can use it, breaks a line and heals it, changes a zone's share and takes that back,
+// loses an edge, and comes back to a svrlist that was away.
 //
 // Options: url, edge (whose line breaks), line (its name at the relay), lost (an edge that the test ends), zone?
 // (whose share changes), chromium, folder (empty, for the profile), pictures? (a folder), timeoutMs. Says `ready`
@@ -8,7 +8,8 @@
 
 import { join } from 'node:path';
 
-import { accessibilityFaults } from './accessible.mjs';
+import axe from 'axe-core';
+
 import { open } from './browser.mjs';
 import { deadline, finish, options, say } from './script.mjs';
 
@@ -37,7 +38,10 @@ async function check(page, path, size) {
   const where = `${path} at ${size.width}`;
   const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   if (wider > 0) faults.push(`${where} scrolls sideways by ${wider}`);
-  for (const fault of await page.evaluate(accessibilityFaults)) faults.push(`${where}: ${fault}`);
+  await page.evaluate(axe.source);
+  const { violations, passes } = await page.evaluate(() => globalThis.axe.run());
+  if (passes.length === 0) faults.push(`${where}: axe found nothing to judge`);
+  for (const { id, help, nodes } of violations) faults.push(`${where}: ${id}: ${help}: ${nodes[0].html.slice(0, 120)} and ${nodes.length - 1} more`);
 }
 
 async function everyPage(page) {
