@@ -188,6 +188,10 @@ impl Control {
             faults.numbers(&format!("drained.{kind}"), drains, RATE_MAX);
         }
         faults.numbers("zones", &self.zones, 100.0);
+        if self.zones.len() > ZONES_MAX {
+            let count = self.zones.len();
+            faults.push("zones", format!("{count} zones"), format!("at most {ZONES_MAX}"));
+        }
         let sum: f64 = self.zones.values().sum();
         if sum > 100.0 + 1e-9 {
             faults.push("zones", format!("{sum} % together"), "at most 100 % together");
@@ -218,6 +222,7 @@ impl Control {
             drained: Drained { edges: names(edges), sites: names(sites), zones: names(zones) },
             zone_shares: self.zones.clone(),
             overrides: self.overrides.clone(),
+            ..Policy::default()
         }
     }
 
@@ -337,6 +342,8 @@ const WISH_MAX: f64 = 1e15;
 const NAME_BYTES_MAX: usize = 64;
 /// Entries of one table.
 const ENTRIES_MAX: usize = 10_000;
+/// Zones with a share of their own: users are drawn among them for every answer.
+const ZONES_MAX: usize = 64;
 /// Rules: they are walked for every answer.
 const OVERRIDES_MAX: usize = 256;
 /// Edges that a rule prefers or forbids.

@@ -180,6 +180,11 @@ impl Ranking {
         Self { entries, policy: Arc::clone(policy), turn: *turn, near_pp: *near_pp }
     }
 
+    /// What it takes in memory, without the edges, which all rankings share.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// The share of the cell's new clients that each edge is told first to, for those that any are.
     pub fn shares(&self) -> impl Iterator<Item = (&Arc<Edge>, f64)> {
         let told = self.entries.iter().filter(|entry| entry.share > 0.0);

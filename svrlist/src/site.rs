@@ -60,7 +60,7 @@ pub struct Site {
     planned: ArcSwap<(u64, Arc<Planned>)>,
     plans: AtomicU64,
     asks: Asks,
-    rankings: Cache<(u64, u64, Vantage, Cell), Arc<Ranked>>,
+    rankings: Rankings,
     metrics: Metrics,
 }
 
@@ -70,6 +70,9 @@ struct Wanted {
     policy: Arc<Policy>,
     wishes: Arc<BTreeMap<Arc<str>, f64>>,
 }
+
+/// Rankings by the number of the list, that of the plan, and for whom they are.
+type Rankings = Cache<(u64, u64, Vantage, Cell), Arc<Ranked>>;
 
 /// A ranking, and the counter of those who are answered by it.
 #[derive(Debug)]
@@ -115,12 +118,7 @@ impl Site {
             planned: ArcSwap::default(),
             plans: AtomicU64::default(),
             asks: Asks::default(),
-            // Those of lists and plans that are no more go soon, and the oldest first.
-            rankings: Cache::builder()
-                .max_capacity(RANKINGS_MAX)
-                .time_to_idle(RANKINGS_KEPT)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            rankings: rankings(RANKINGS_BYTES_MAX),
             metrics,
         }
     }
@@ -447,6 +445,17 @@ impl Ranked {
     }
 }
 
+/// Keeps rankings that take so many bytes. Those of lists and plans that are no more go soon, and the oldest first.
+fn rankings(bytes_max: u64) -> Rankings {
+    let bytes = |ranked: &Ranked| size_of::<Ranked>() + ranked.ranking.bytes() + KEPT_BYTES;
+    Cache::builder()
+        .weigher(move |_, ranked: &Arc<Ranked>| bytes(ranked).try_into().unwrap_or(u32::MAX))
+        .max_capacity(bytes_max)
+        .time_to_idle(RANKINGS_KEPT)
+        .eviction_policy(EvictionPolicy::lru())
+        .build()
+}
+
 /// Who asks, from where.
 struct Client {
     place: Place,
@@ -536,8 +545,11 @@ pub(crate) const API_PATHS: [&str; 4] =
 
 const NO_EDGES: &str = "no edge that suits has reported yet; ask again";
 
-/// Priced cells in memory: some thousand cells over the last few lists, a few KiB each.
-const RANKINGS_MAX: u64 = 8 * 1024;
+/// Priced cells in memory: of the last few lists, some thousand cells with 256 edges of some 200 bytes each.
+const RANKINGS_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// About what the cell's token takes, and the cache for each of them.
+const KEPT_BYTES: usize = 512;
 
 /// How long a ranking is kept that nobody asks for: lists change every second or two.
 const RANKINGS_KEPT: Duration = Duration::from_secs(3);

@@ -142,6 +142,14 @@ fn revisions_take_no_more_than_their_share_of_memory() {
 }
 
 #[test]
+fn there_are_so_many_zones_and_no_more() {
+    let zones = |count: u32| (0..count).map(|zone| (format!("z{zone}"), 1.0)).collect();
+    let of = |count| Control { zones: zones(count), ..Control::default() }.check();
+    assert_eq!(of(64), Ok(()));
+    assert_eq!(of(65).unwrap_err().to_string(), "zones is 65 zones, must be at most 64");
+}
+
+#[test]
 fn a_line_of_a_change_is_short_whatever_changes() {
     let named = |names: usize| (0..names).map(|edge| format!("edge-{edge:059}")).collect();
     let network = "10.0.0.0/8".parse().unwrap();

@@ -63,7 +63,7 @@ impl Ranking {
             }
             let group = if rule.is_some_and(|rule| rule.prefer.contains(&*entry.edge.name)) {
                 Group::Preferred
-            } else if !zoned || self.policy.suits(&entry.edge, zone) {
+            } else if entry.suits(zone) {
                 Group::Own
             } else {
                 Group::Other

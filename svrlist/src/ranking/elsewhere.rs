@@ -25,7 +25,7 @@ pub fn elsewhere<'a>(
     entries.retain(|entry| entry.standing == Standing::Open);
     // Who is in a zone with a share of its own stays in it, and nobody else is sent there.
     let zone = Some(of.zone.as_str()).filter(|zone| conditions.policy.takes_users(zone));
-    let suits = |entry: &Entry| conditions.policy.suits(&entry.edge, zone);
+    let suits = |entry: &Entry| entry.suits(zone);
     if !conditions.policy.zone_shares.is_empty() && entries.iter().any(suits) {
         entries.retain(suits);
     }

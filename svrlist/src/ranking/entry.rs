@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) weight: f64,
     pub(super) reports: f64,
     pub(super) event: bool,
+    /// Whether its zone has a share of users of its own.
+    pub(super) is_zoned: bool,
     /// Set once the best is known.
     pub(super) near: bool,
     pub(super) share: f64,
@@ -60,6 +62,7 @@ impl Entry {
                 weight,
                 reports: estimate.reports,
                 event: estimate.event,
+                is_zoned: policy.zone_shares.contains_key(&edge.zone),
                 near: false,
                 share: 0.0,
             }
@@ -74,14 +77,14 @@ impl Entry {
 
     /// Of thousands, keeps the best, and some of each carrier and zone.
     fn thin(entries: &mut Vec<Self>, policy: &Policy) {
-        let named =
-            |edge: &Edge| policy.overrides.iter().any(|rule| rule.prefer.contains(&*edge.name));
         let mut of_carrier: BTreeMap<Carrier, usize> = BTreeMap::new();
         let mut of_zone: BTreeMap<String, usize> = BTreeMap::new();
         let mut kept = 0;
         entries.retain(|entry| {
             let carrier = of_carrier.entry(entry.edge.carrier).or_default();
-            let mut keeps = kept < ENTRIES_MAX || *carrier < SERVERS_MAX || named(&entry.edge);
+            let mut keeps = kept < ENTRIES_MAX
+                || *carrier < SERVERS_MAX
+                || policy.is_preferred(&entry.edge.name);
             *carrier += 1;
             if !policy.zone_shares.is_empty() {
                 let zone = of_zone.entry(entry.edge.zone.clone()).or_default();
@@ -92,6 +95,11 @@ impl Entry {
             keeps
         });
         entries.shrink_to_fit();
+    }
+
+    /// Whether it is in the zone that [`Policy::zone`] answered.
+    pub(super) fn suits(&self, zone: Option<&str>) -> bool {
+        zone.map_or(!self.is_zoned, |zone| self.edge.zone == zone)
     }
 
     fn order(&self, other: &Self) -> Ordering {

@@ -1,7 +1,9 @@
 //! What the operator wants, whatever was measured: a value, checked where it is made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use ipnet::IpNet;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -21,6 +23,64 @@ pub struct Policy {
     pub zone_shares: BTreeMap<String, f64>,
     /// Rules for clients of some networks; the first that fits holds.
     pub overrides: Vec<Override>,
+    /// The same as every answer needs it.
+    pub index: Index,
+}
+
+/// What answers need of a [`Policy`], worked out when it is first wanted. A copy of a policy has yet to work
+/// out its own, as it is copied to be changed.
+#[derive(Default)]
+pub struct Index(OnceLock<Indexed>);
+
+#[derive(Debug)]
+struct Indexed {
+    /// Those that anybody is in, with what their draws begin with; `None` for all without a share.
+    zones: Vec<(Option<String>, u64, f64)>,
+    /// Mask and network of each rule's network, and where the rule stands.
+    v4: Vec<(u32, u32, usize)>,
+    v6: Vec<(u128, u128, usize)>,
+    /// Edges that some rule prefers.
+    preferred: HashSet<String>,
+}
+
+impl Indexed {
+    fn new(policy: &Policy) -> Self {
+        let rest = 100.0 - policy.zone_shares.values().sum::<f64>();
+        // What is left of rounding is no share.
+        let rest = (rest > SHARE_MIN).then_some((None, REST_SEED, rest));
+        let named = policy.zone_shares.iter().filter(|(_, share)| **share > 0.0);
+        let named = named.map(|(zone, share)| {
+            (Some(zone.clone()), xxh3_64_with_seed(zone.as_bytes(), ZONE_SEED), *share)
+        });
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (at, rule) in policy.overrides.iter().enumerate() {
+            match rule.network {
+                IpNet::V4(net) => v4.push((net.netmask().to_bits(), net.network().to_bits(), at)),
+                IpNet::V6(net) => v6.push((net.netmask().to_bits(), net.network().to_bits(), at)),
+            }
+        }
+        let preferred = policy.overrides.iter().flat_map(|rule| &rule.prefer).cloned();
+        Self { zones: named.chain(rest).collect(), v4, v6, preferred: preferred.collect() }
+    }
+}
+
+impl Clone for Index {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// It says nothing that its policy does not.
+impl PartialEq for Index {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Index")
+    }
 }
 
 /// Edges, sites and zones by name.
@@ -95,17 +155,13 @@ impl Policy {
     /// share of its own. Drawn like edges are, by weighted rendezvous hashing: a share that grows takes in
     /// users and lets none go, as long as no other grows, and what stays in proportion stays in place.
     pub(super) fn zone(&self, user: u64) -> Option<&str> {
-        let named = self.zone_shares.iter().map(|(zone, share)| (Some(zone.as_str()), *share));
-        let rest = 100.0 - self.zone_shares.values().sum::<f64>();
-        // What is left of rounding is no share.
-        let rest = if rest > SHARE_MIN { rest } else { 0.0 };
-        let draw = |zone: Option<&str>, share: f64| {
-            let seed = zone.map_or(REST_SEED, |zone| xxh3_64_with_seed(zone.as_bytes(), ZONE_SEED));
-            draw(user, seed, share)
-        };
-        let drawn = named.chain([(None, rest)]).filter(|(_, share)| *share > 0.0);
-        let drawn = drawn.map(|(zone, share)| (draw(zone, share), zone));
-        drawn.min_by(|(a, _), (b, _)| a.total_cmp(b)).and_then(|(_, zone)| zone)
+        let drawn = self.indexed().zones.iter();
+        let drawn = drawn.map(|(zone, seed, share)| (draw(user, *seed, *share), zone));
+        drawn.min_by(|(a, _), (b, _)| a.total_cmp(b)).and_then(|(_, zone)| zone.as_deref())
+    }
+
+    fn indexed(&self) -> &Indexed {
+        self.index.0.get_or_init(|| Indexed::new(self))
     }
 
     /// Whether a zone has a share of its own, and anybody in it.
@@ -113,18 +169,25 @@ impl Policy {
         self.zone_shares.get(zone).is_some_and(|share| *share > 0.0)
     }
 
-    /// Whether an edge is in the zone that [`zone`](Self::zone) answered.
-    pub(super) fn suits(&self, edge: &Edge, zone: Option<&str>) -> bool {
-        match zone {
-            Some(zone) => edge.zone == zone,
-            None => !self.zone_shares.contains_key(&edge.zone),
-        }
-    }
-
     /// The rule for an address.
     pub(super) fn rule(&self, address: Option<IpAddr>) -> Option<&Override> {
-        let address = address?.to_canonical();
-        self.overrides.iter().find(|rule| rule.network.contains(&address))
+        let Indexed { v4, v6, .. } = self.indexed();
+        let at = match address?.to_canonical() {
+            IpAddr::V4(address) => {
+                let bits = address.to_bits();
+                v4.iter().find(|(mask, network, _)| bits & mask == *network).map(|rule| rule.2)
+            }
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                v6.iter().find(|(mask, network, _)| bits & mask == *network).map(|rule| rule.2)
+            }
+        };
+        self.overrides.get(at?)
+    }
+
+    /// Whether some rule prefers an edge.
+    pub(super) fn is_preferred(&self, edge: &str) -> bool {
+        self.indexed().preferred.contains(edge)
     }
 }
 

@@ -364,6 +364,29 @@ fn who_is_known_less_well_does_not_roam() {
 }
 
 #[test]
+fn rankings_in_memory_are_counted_by_what_they_take() {
+    let cache = rankings(100_000);
+    let ranked = |edges: usize| {
+        let edge = |at| Arc::new(fixture::edge(&format!("e{at}"), "110000", "telecom"));
+        let edges: Vec<Arc<Edge>> = (0..edges).map(edge).collect();
+        Arc::new(Ranked::new(Ranking::new(Vantage::default(), &edges), Arc::default()))
+    };
+    let kept = |edges: usize| {
+        cache.invalidate_all();
+        let ranked = ranked(edges);
+        for list in 0..1000 {
+            let key = (list, edges as u64, Vantage::default(), Cell::default());
+            cache.insert(key, Arc::clone(&ranked));
+            cache.run_pending_tasks();
+        }
+        assert!(cache.weighted_size() <= 100_000);
+        cache.entry_count()
+    };
+    let (few, many) = (kept(1), kept(200));
+    assert!((50..400).contains(&few) && (1..10).contains(&many), "{few} {many}");
+}
+
+#[test]
 fn reports_are_refused_with_a_reason() {
     let mut world = World::new(WITH_TOKENS);
     world.site.learn(world.now);

@@ -86,7 +86,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         |(zone_shares, weights, overrides, edges, zones)| {
             let zones = zones.into_iter().map(str::to_owned).collect();
             let drained = Drained { edges, zones, ..Drained::default() };
-            Policy { weights, drained, zone_shares, overrides }
+            Policy { weights, drained, zone_shares, overrides, ..Policy::default() }
         },
     )
 }
@@ -109,6 +109,17 @@ fn rounding_leaves_no_share_over() {
     let tenths = (0..10).map(|zone| (format!("z{zone}"), 10.0));
     let policy = Policy { zone_shares: tenths.collect(), ..Policy::default() };
     assert!((0..50_000_u64).all(|user| policy.zone(user).is_some()));
+}
+
+#[test]
+fn a_copy_of_a_policy_works_out_its_own() {
+    let user = 7;
+    let mut policy = Policy::default();
+    assert_eq!(policy.zone(user), None);
+    policy = policy.clone();
+    policy.zone_shares.insert("a".to_owned(), 100.0);
+    assert_eq!(policy.zone(user), Some("a"));
+    assert_eq!(policy, policy.clone(), "they are compared by what they say");
 }
 
 #[test]
@@ -139,7 +150,34 @@ fn a_rule_for_a_network_is_for_its_addresses_alone() {
     assert!(["e0", "e3"].contains(&&*choices[0].edge.name), "{choices:?}");
 }
 
+fn any_network() -> impl Strategy<Value = IpNet> {
+    // Few bits differ, so that networks contain each other and the addresses below.
+    let v4 = (0..8_u32, 0..=32_u8).prop_map(|(bits, length)| {
+        ipnet::Ipv4Net::new((0xc633_6400 | bits << 6).into(), length).unwrap().trunc().into()
+    });
+    let v6 = (0..8_u128, 0..=128_u8).prop_map(|(bits, length)| {
+        ipnet::Ipv6Net::new((0x2001_0db8 << 96 | bits << 62).into(), length).unwrap().trunc().into()
+    });
+    prop_oneof![v4, v6]
+}
+
 proptest! {
+    #[test]
+    fn the_first_rule_that_fits_is_found(
+        networks in prop::collection::vec(any_network(), 0..20),
+        bits in 0..512_u32,
+    ) {
+        let rule = |network| Override { network, prefer: BTreeSet::new(), forbid: BTreeSet::new() };
+        let overrides = networks.into_iter().map(rule).collect();
+        let policy = Policy { overrides, ..Policy::default() };
+        let v4 = IpAddr::from((0xc633_6400 | bits).to_be_bytes());
+        let v6 = IpAddr::from((0x2001_0db8 << 96 | u128::from(bits) << 56).to_be_bytes());
+        for address in [v4, v6] {
+            let first = policy.overrides.iter().find(|rule| rule.network.contains(&address));
+            prop_assert_eq!(policy.rule(Some(address)).map(std::ptr::from_ref), first.map(std::ptr::from_ref));
+        }
+    }
+
     #[test]
     fn a_share_that_grows_takes_users_in_and_lets_none_go(
         edges in any_edges(),
@@ -225,7 +263,11 @@ proptest! {
         let ranking = ranking(&edges, &policy);
         let choices = ranking.choose(&user.to_le_bytes(), |_| true);
         let zone = policy.zone(number(user));
-        let own = |edge: &Edge| policy.weight(edge) > 0.0 && policy.suits(edge, zone);
+        let suits = |edge: &Edge| match zone {
+            Some(zone) => edge.zone == zone,
+            None => !policy.zone_shares.contains_key(&edge.zone),
+        };
+        let own = |edge: &Edge| policy.weight(edge) > 0.0 && suits(edge);
         if edges.iter().any(|edge| own(edge)) {
             prop_assert!(own(choices[0].edge), "{:?} was told {:?}", zone, choices[0].edge.zone);
         }

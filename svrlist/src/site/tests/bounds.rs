@@ -65,7 +65,8 @@ fn cells_without_end_are_answered_and_forgotten() {
             cells += 1;
         }
     }
-    assert!(cells > RANKINGS_MAX, "{cells} cells");
     world.site.rankings.run_pending_tasks();
-    assert!(world.site.rankings.entry_count() <= RANKINGS_MAX);
+    let bytes = world.site.rankings.weighted_size();
+    assert!(cells > 8_000 && bytes > 1_000 * cells, "{cells} cells, {bytes} bytes");
+    assert!(bytes <= RANKINGS_BYTES_MAX);
 }
