@@ -65,8 +65,8 @@ struct Connection {
 }
 
 impl Drive {
-    /// Drives the server; fails if a connection does.
-    pub fn run(&self) -> Result<Outcome> {
+    /// Drives the server, and says by `counting` when the warm-up is over; fails if a connection does.
+    pub fn run(&self, counting: impl FnOnce() -> Result<()>) -> Result<Outcome> {
         let mut poll = Poll::new().context("a poll")?;
         let mut connections = Vec::with_capacity(self.connections);
         for at in 0..self.connections {
@@ -86,10 +86,16 @@ impl Drive {
         let mut sent = 0;
         let start = Instant::now();
         let (counts_from, end) = (start + self.warm_up, start + self.warm_up + self.duration);
+        let mut counting = Some(counting);
         loop {
             let now = Instant::now();
             if now >= end {
                 return Ok(outcome);
+            }
+            if now >= counts_from
+                && let Some(counting) = counting.take()
+            {
+                counting()?;
             }
             while let Some(due) = self.due(start, sent, now)
                 && let Some(at) = idle.pop_front()

@@ -53,9 +53,12 @@ pub struct Usage {
 impl Row {
     /// Drives the server that listens at `drive.address` and runs as `pid`.
     pub fn measure(name: impl Into<String>, drive: &Drive, pid: u32) -> Result<Self> {
-        let (before, ticks) = (resident(pid)?, ticks(pid)?);
-        let outcome = drive.run()?;
-        let processor = TICK * (self::ticks(pid)? - ticks) as u32;
+        let (before, mut from) = (resident(pid)?, 0);
+        let outcome = drive.run(|| {
+            from = ticks(pid)?;
+            Ok(())
+        })?;
+        let processor = TICK * (ticks(pid)? - from) as u32;
         let usage = Usage { processor, before, after: resident(pid)? };
         Ok(Self { name: name.into(), outcome, usage })
     }
