@@ -13,7 +13,7 @@ use geo_data::{Place, Region};
 use serde::{Serialize, Serializer};
 
 use crate::edge::{Edge, Endpoint, Transport};
-use crate::ranking::{Choice, Explain, Why};
+use crate::ranking::{Choice, Explain, Terms, Why};
 
 /// What every answer tells clients about their pace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -208,17 +208,31 @@ fn turns(edge: &Edge) -> u64 {
     all.min(TURNS_MAX)
 }
 
-/// Every term of a server's score, in percentage points of drop rate.
+/// What a score is made of, in percentage points of drop rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct ExplainJson {
-    score: f64,
-    behind: f64,
+pub(crate) struct TermsJson {
     mean: f64,
     residual: f64,
     load: f64,
     price: f64,
     line: f64,
     doubt: f64,
+}
+
+impl From<&Terms> for TermsJson {
+    fn from(terms: &Terms) -> Self {
+        let Terms { mean, residual, load, price, line, doubt } = *terms;
+        Self { mean, residual, load, price, line, doubt }
+    }
+}
+
+/// Why a server stands where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct ExplainJson {
+    score: f64,
+    behind: f64,
+    #[serde(flatten)]
+    terms: TermsJson,
     near_best: bool,
     /// Of the cell's new clients, 0 to 1.
     share: f64,
@@ -234,12 +248,7 @@ impl From<&Explain> for ExplainJson {
         Self {
             score,
             behind,
-            mean: terms.mean,
-            residual: terms.residual,
-            load: terms.load,
-            price: terms.price,
-            line: terms.line,
-            doubt: terms.doubt,
+            terms: TermsJson::from(&terms),
             near_best: near,
             share,
             reports,
@@ -406,6 +415,7 @@ mod tests {
             })
         );
         assert_eq!(server["explain"]["placed"], "near-best");
+        assert!(server["explain"]["mean"].is_number(), "terms stand beside the rest");
         assert_eq!(server["city"], "北京市");
         assert_eq!(server["why"], "reached over any carrier, distance unknown, load 0 %");
     }

@@ -214,7 +214,7 @@ mod tests {
         let mut audit = Audit::new([]);
         let done = Note { done: true, ..note("ann", false) };
         audit.note(done, at(0)).unwrap();
-        for _ in 0..3 * ENTRIES_MAX {
+        for _ in 0..ENTRIES_MAX + 100 {
             audit.note(note("x", false), at(1)).unwrap();
         }
         let all = |audit: &Audit| audit.read(None, usize::MAX).cloned().collect::<Vec<Entry>>();

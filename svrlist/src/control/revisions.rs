@@ -135,10 +135,10 @@ impl Revisions {
 
     fn load(read: Vec<RevisionJson<Wanted>>) -> Result<Self, LoadError> {
         let mut kept = VecDeque::new();
-        for json in read {
-            let number = json.revision;
+        for RevisionJson { summary, control } in read {
+            let number = summary.revision;
             let faults = |faults| LoadError::Control(number, faults);
-            let control = json.control.control().map_err(faults)?;
+            let control = control.control().map_err(faults)?;
             let is_next = kept.back().is_none_or(|last: &Revision| last.number < number);
             if !is_next {
                 return Err(LoadError::Order(number));
@@ -146,10 +146,10 @@ impl Revisions {
             let revision = Revision {
                 number,
                 control: Arc::new(control),
-                author: Author { who: json.who, from: json.from },
-                at: UNIX_EPOCH + Duration::from_millis(json.at_ms),
-                changes: json.changes,
-                note: json.note,
+                author: Author { who: summary.who, from: summary.from },
+                at: UNIX_EPOCH + Duration::from_millis(summary.at_ms),
+                changes: summary.changes,
+                note: summary.note,
                 bytes: 0,
             };
             kept.push_back(revision.sized());
@@ -220,25 +220,13 @@ pub enum LoadError {
 /// A revision as it is told and kept.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RevisionJson<C> {
-    revision: u64,
-    who: String,
-    from: String,
-    at_ms: u64,
-    changes: Vec<String>,
-    note: String,
+    #[serde(flatten)]
+    summary: Summary,
     control: C,
 }
 
-impl<C> RevisionJson<C> {
-    /// This without what was wanted.
-    pub fn summary(self) -> Summary {
-        let Self { revision, who, from, at_ms, changes, note, .. } = self;
-        Summary { revision, who, from, at_ms, changes, note }
-    }
-}
-
 /// A revision as it is listed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Summary {
     revision: u64,
     who: String,
@@ -248,18 +236,23 @@ pub struct Summary {
     note: String,
 }
 
-/// A revision as it is told; only operators are told from where it came.
-pub fn revision_json(revision: &Revision, is_operator: bool) -> RevisionJson<ControlJson> {
+/// A revision as it is listed; only operators are told from where it came.
+pub fn summary(revision: &Revision, is_operator: bool) -> Summary {
     let since_1970 = revision.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    RevisionJson {
+    Summary {
         revision: revision.number,
         who: revision.author.who.clone(),
         from: if is_operator { revision.author.from.clone() } else { String::new() },
         at_ms: since_1970.as_millis() as u64,
         changes: revision.changes.clone(),
         note: revision.note.clone(),
-        control: ControlJson::from(&*revision.control),
     }
+}
+
+/// The same with what was wanted.
+pub fn revision_json(revision: &Revision, is_operator: bool) -> RevisionJson<ControlJson> {
+    let control = ControlJson::from(&*revision.control);
+    RevisionJson { summary: summary(revision, is_operator), control }
 }
 
 /// Revisions that are kept.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::edge::EstimateJson;
 use super::facts::{Facts, Seen, State, name, vantage};
+use crate::answer::TermsJson;
 use crate::learning::Estimate;
 use crate::ranking::{Ranking, Terms};
 
@@ -39,24 +40,6 @@ struct EdgeRow<'a> {
     terms: Option<TermsJson>,
     #[serde(flatten)]
     estimate: EstimateJson,
-}
-
-/// What a score is made of, in percentage points.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct TermsJson {
-    mean: f64,
-    residual: f64,
-    load: f64,
-    price: f64,
-    line: f64,
-    doubt: f64,
-}
-
-impl From<&Terms> for TermsJson {
-    fn from(terms: &Terms) -> Self {
-        let Terms { mean, residual, load, price, line, doubt } = *terms;
-        Self { mean, residual, load, price, line, doubt }
-    }
 }
 
 impl<'a> CellPage<'a> {

@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::alerts::AlertJson;
 use super::facts::{Facts, Seen, State};
+use crate::edge::Edge;
 use crate::line::Line;
 use crate::planner::SiteAccount;
+use crate::ranking::Policy;
 
 /// The whole network on one page.
 #[derive(Clone, Debug, Serialize)]
@@ -189,12 +191,12 @@ impl From<&SiteAccount> for BudgetJson {
 
 /// A zone.
 #[derive(Clone, Debug, Default, Serialize)]
-struct ZoneJson<'a> {
+pub(crate) struct ZoneJson<'a> {
     zone: &'a str,
     /// Percent of users; `null` where it shares what the others leave.
     share: Option<f64>,
     versions: BTreeSet<&'a str>,
-    edges: Vec<&'a str>,
+    edges: BTreeSet<&'a str>,
     connections: u64,
     drained: bool,
 }
@@ -202,13 +204,14 @@ struct ZoneJson<'a> {
 impl<'a> Overview<'a> {
     /// The overview of a moment.
     pub fn new(facts: &'a Facts) -> Self {
+        let heard = facts.edges.iter().map(|seen| (&*seen.edge, seen.state != State::Lost));
         Self {
             now_ms: facts.now_ms,
             generation: facts.generation,
             stale: facts.stale,
             edges: facts.edges.iter().map(EdgeJson::from).collect(),
             sites: sites(facts),
-            zones: zones(facts),
+            zones: zones(&facts.conditions().policy, heard),
             alerts: facts.alerts.iter().map(AlertJson::from).collect(),
         }
     }
@@ -242,18 +245,21 @@ fn sites(facts: &Facts) -> Vec<SiteJson<'_>> {
     sites.into_values().collect()
 }
 
-fn zones(facts: &Facts) -> Vec<ZoneJson<'_>> {
-    let policy = &facts.conditions().policy;
-    let named = |zone: &'_ str| policy.zone_shares.get(zone).copied();
+/// The zones that a policy names or edges are in; of each edge whether its connections count.
+pub(crate) fn zones<'a>(
+    policy: &'a Policy,
+    edges: impl Iterator<Item = (&'a Edge, bool)>,
+) -> Vec<ZoneJson<'a>> {
+    let named = |zone: &str| policy.zone_shares.get(zone).copied();
     let mut zones: BTreeMap<&str, ZoneJson<'_>> = BTreeMap::new();
     for zone in policy.zone_shares.keys().chain(&policy.drained.zones) {
         zones.entry(zone).or_default();
     }
-    for Seen { edge, state, .. } in &facts.edges {
+    for (edge, counts) in edges {
         let zone = zones.entry(&edge.zone).or_default();
         zone.versions.insert(&edge.version);
-        zone.edges.push(&edge.name);
-        if *state != State::Lost {
+        zone.edges.insert(&edge.name);
+        if counts {
             zone.connections += u64::from(edge.connections);
         }
     }

@@ -1,6 +1,5 @@
 //! Changes: by whom, to what, and what came of it, one at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hyper::header::{ETAG, HeaderValue};
@@ -9,9 +8,10 @@ use shared::io::http::{Request, Response, StatusCode, json};
 
 use super::{Control, State};
 use crate::control::audit::Note;
-use crate::control::revisions::{Author, NotKept, Revision, Summary, revision_json};
+use crate::control::revisions::{Author, NotKept, Revision, Summary, summary};
 use crate::control::wanted::{ControlJson, Wanted, read_json};
 use crate::control::{self, Fault, Faults, Part, RATE};
+use crate::dashboard::overview::{ZoneJson, zones};
 use crate::operators::Operator;
 use crate::site::{Moment, Site};
 
@@ -325,31 +325,13 @@ impl Control {
         let edges = list.edges.iter().map(|listed| &*listed.edge);
         let mut warnings = current.control.unknown(edges.clone());
         warnings.extend(unkept);
-        let mut zones: BTreeMap<&str, ZoneJson<'_>> = BTreeMap::new();
-        let shares = &current.control.zones;
-        for edge in edges {
-            let zone = zones.entry(&edge.zone).or_insert_with(|| ZoneJson {
-                zone: &edge.zone,
-                share: shares.get(&edge.zone).copied(),
-                ..ZoneJson::default()
-            });
-            zone.versions.insert(&edge.version);
-            zone.edges.insert(&edge.name);
-            zone.connections += u64::from(edge.connections);
-        }
-        for (zone, share) in shares {
-            zones.entry(zone).or_insert_with(|| ZoneJson {
-                zone,
-                share: Some(*share),
-                ..ZoneJson::default()
-            });
-        }
-        let shown = |revision| revision_json(revision, is_known).summary();
+        let policy = current.control.policy();
+        let shown = |revision| summary(revision, is_known);
         let told = ControlView {
             revision: current.number,
             digest: current.control.digest(),
             control: ControlJson::from(&*current.control),
-            zones: zones.into_values().collect(),
+            zones: zones(&policy, edges.map(|edge| (edge, true))),
             file: state.file.as_ref().map(|file| FileJson {
                 path: file.path.display().to_string(),
                 parts: file.parts.iter().map(|part| part.name()).collect(),
@@ -377,16 +359,6 @@ struct ControlView<'a> {
     warnings: Vec<String>,
     /// Newest first.
     revisions: Vec<Summary>,
-}
-
-#[derive(Default, Serialize)]
-struct ZoneJson<'a> {
-    zone: &'a str,
-    /// Percent of users; nothing: what others leave.
-    share: Option<f64>,
-    versions: BTreeSet<&'a str>,
-    edges: BTreeSet<&'a str>,
-    connections: u64,
 }
 
 #[derive(Serialize)]
