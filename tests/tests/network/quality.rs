@@ -37,7 +37,17 @@ const MOBILE_EDGE: usize = 2;
 
 #[test]
 fn clients_of_a_carrier_that_an_edge_drops_are_listed_elsewhere_by_every_svrlist() {
-    let plan = Plan { svrlists: 2, limit: Duration::from_secs(180), ..Plan::edges(3) };
+    clients_are_listed_elsewhere_when_sessions_end_by(End::Reset);
+}
+
+#[test]
+fn clients_of_a_carrier_that_an_edge_no_longer_hears_are_listed_elsewhere_by_every_svrlist() {
+    clients_are_listed_elsewhere_when_sessions_end_by(End::Silence);
+}
+
+fn clients_are_listed_elsewhere_when_sessions_end_by(end: End) {
+    let edge = ["goim.heartbeat=1s", "goim.heartbeat_max=1"].map(str::to_owned).to_vec();
+    let plan = Plan { edge, svrlists: 2, limit: Duration::from_secs(180), ..Plan::edges(3) };
     network_with(plan, async |network| {
         let urls = network.list_urls();
         let lists = async |third: u8| firsts(&urls, third).await;
@@ -62,11 +72,11 @@ fn clients_of_a_carrier_that_an_edge_drops_are_listed_elsewhere_by_every_svrlist
         .await?;
         ensure!(share(&lists(MOBILE).await?, MOBILE_EDGE) == [1.0, 1.0], "it is the nearest");
 
-        // The edge's mobile clients break off, and nobody else's do.
+        // The edge's mobile clients are lost, and nobody else's are.
         let start = now();
         let mut n = n.into_inner();
         loop {
-            sessions(mobile, MOBILE, n, 8, End::Reset).await?;
+            sessions(mobile, MOBILE, n, 8, end).await?;
             sessions(telecom, TELECOM, n, 4, End::Leave).await?;
             // Of unicom, whose lists are not looked at: telecom may well learn to like this edge.
             sessions(mobile, UNICOM, n, 4, End::Leave).await?;
@@ -183,6 +193,8 @@ enum End {
     Leave,
     /// The connection is reset.
     Reset,
+    /// The client says nothing more, until the edge gives it up.
+    Silence,
 }
 
 /// So many sessions of goim clients of a network 127.0.`third`.0/24, one after the other `n` from
@@ -211,6 +223,9 @@ async fn session(edge: SocketAddr, from: IpAddr, end: End) -> Result<()> {
         // What is closed with something unread is reset.
         End::Reset => {
             stream.peek(&mut [0; 16]).await?;
+        }
+        End::Silence => {
+            stream.read_to_end(&mut Vec::new()).await?;
         }
     }
     Ok(())
