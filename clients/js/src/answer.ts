@@ -108,3 +108,8 @@ const TTL_MS_MIN = 1_000;
 const TTL_MS_MAX = 3_600_000;
 const REPORT_INTERVAL_MS = 60_000;
 const REPORT_INTERVAL_MS_MIN = 1_000;
+
+/** Whether two cells are one. */
+export function isSameCell(a: Cell | undefined, b: Cell | undefined): boolean {
+  return a?.region === b?.region && a?.carrier === b?.carrier;
+}

@@ -2,7 +2,7 @@
 
 import { Centrifuge, type Options as CentrifugeOptions } from 'centrifuge';
 
-import type { Answer, Edge } from './answer.js';
+import { type Answer, type Edge, isSameCell } from './answer.js';
 import { DEFAULT_BACKOFF, wait } from './backoff.js';
 import { berthClass } from './berth.js';
 import { Emitter } from './emitter.js';
@@ -268,10 +268,8 @@ export class Linecast<Client extends CentrifugeLike = Centrifuge> {
     this.#pilot.wake();
     const before = this.#list?.answer.cell;
     void this.#refresh().then(() => {
-      const cell = this.#list?.answer.cell;
-      const elsewhere = cell?.region !== before?.region || cell?.carrier !== before?.carrier;
       // What was opened in another network may be dead without a word, or goes a long way round.
-      if (another || elsewhere) return this.#pilot.move();
+      if (another || !isSameCell(this.#list?.answer.cell, before)) return this.#pilot.move();
       return undefined;
     });
   }

@@ -1,6 +1,6 @@
 // Tells svrlist what became of connections: at most once in an interval, and when the page goes away.
 
-import type { Edge } from './answer.js';
+import { type Edge, isSameCell } from './answer.js';
 import { discardBody, type List, retryAfter } from './lists.js';
 import { background, type Platform } from './platform.js';
 import type { Row, Tally } from './tally.js';
@@ -12,6 +12,12 @@ export interface Reported {
   readonly status: number | null;
 }
 
+/** Rows, and the list by whose token they are to be told. */
+interface Told {
+  readonly list: List;
+  readonly rows: readonly Row[];
+}
+
 export class Reports {
   /** One for all reports of this client, so that svrlist can tell them from another's. */
   readonly #session: string;
@@ -20,6 +26,8 @@ export class Reports {
   readonly #onReport: (reported: Reported) => void;
   readonly #onToken: () => void;
   #list: List | null = null;
+  /** What was met in the cell before, which the new cell's token does not speak for; the first thing to tell. */
+  #left: Told | null = null;
   /** False once svrlist said that it takes none; until the next list. */
   #supported = true;
   #sending = false;
@@ -38,7 +46,12 @@ export class Reports {
   }
 
   handleList(list: List): void {
-    const first = this.#list === null;
+    const before = this.#list;
+    if (before !== null && before.answer.token !== null && !isOfCell(before, list)) {
+      const rows = this.#tally.take(this.#platform.now());
+      if (rows.length > 0) this.#left = { list: before, rows };
+    }
+    const first = before === null;
     // The cache's token is as good as its list, but says nothing new about what svrlist supports.
     if (list.source === 'svrlist') this.#supported = true;
     this.#list = list;
@@ -50,16 +63,19 @@ export class Reports {
   handleHide(): void {
     const list = this.#list;
     if (list === null || !this.#can(list)) return;
-    const rows = this.#tally.take(this.#platform.now());
-    if (rows.length === 0) return;
-    const url = `${list.svrlist}/report`;
-    const body = this.#body(list, rows);
-    if (!this.#platform.beacon(url, body)) {
-      const init = { ...POST, keepalive: true, headers: { 'content-type': this.#type }, body };
-      this.#platform.fetch(url, init).catch(() => undefined);
+    const here = { list, rows: this.#tally.take(this.#platform.now()) };
+    for (const told of [this.#left, here]) {
+      if (told === null || told.rows.length === 0) continue;
+      const url = `${told.list.svrlist}/report`;
+      const body = this.#body(told);
+      if (!this.#platform.beacon(url, body)) {
+        const init = { ...POST, keepalive: true, headers: { 'content-type': this.#type }, body };
+        this.#platform.fetch(url, init).catch(() => undefined);
+      }
+      this.#dueAt = this.#platform.now() + list.answer.reportIntervalMs;
+      this.#onReport({ rows: told.rows, status: null });
     }
-    this.#dueAt = this.#platform.now() + list.answer.reportIntervalMs;
-    this.#onReport({ rows, status: null });
+    this.#left = null;
   }
 
   close(): void {
@@ -87,25 +103,29 @@ export class Reports {
     if (list === null) return;
     this.#dueAt = this.#platform.now() + list.answer.reportIntervalMs;
     if (!this.#can(list)) return;
-    const rows = this.#tally.take(this.#platform.now());
-    if (rows.length === 0) return;
+    const told = this.#left ?? { list, rows: this.#tally.take(this.#platform.now()) };
+    if (told.rows.length === 0) return;
+    this.#left = null;
     this.#sending = true;
-    const status = await this.#post(list, rows);
+    const status = await this.#post(told);
     this.#sending = false;
     // 400: it would be as bad the next time.
     const spent = (status >= 200 && status < 300) || status === 400;
-    if (!spent) this.#tally.restore(rows);
+    const isHere = this.#list === null || isOfCell(told.list, this.#list);
+    if (!spent && isHere) this.#tally.restore(told.rows);
+    // A token of a cell that the client has left does not come again.
+    if (!spent && !isHere && status !== 401) this.#left ??= told;
     if (status === 404) this.#supported = false;
-    if (status === 401) this.#onToken();
-    this.#onReport({ rows, status });
+    if (status === 401 && isHere) this.#onToken();
+    this.#onReport({ rows: told.rows, status });
   }
 
-  async #post(list: List, rows: readonly Row[]): Promise<number> {
+  async #post(told: Told): Promise<number> {
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
     try {
-      const response = await this.#platform.fetch(`${list.svrlist}/report`, {
-        ...POST, headers: { 'content-type': this.#type }, body: this.#body(list, rows), signal: abort.signal,
+      const response = await this.#platform.fetch(`${told.list.svrlist}/report`, {
+        ...POST, headers: { 'content-type': this.#type }, body: this.#body(told), signal: abort.signal,
       });
       // A svrlist that insists on the type costs browsers a preflight for each report from here on.
       if (response.status === 415) this.#type = 'application/json';
@@ -122,7 +142,7 @@ export class Reports {
     }
   }
 
-  #body(list: List, rows: readonly Row[]): string {
+  #body({ list, rows }: Told): string {
     return JSON.stringify({ token: list.answer.token, session: this.#session, reports: rows });
   }
 }
@@ -131,6 +151,10 @@ export class Reports {
 const POST = { method: 'POST', credentials: 'omit', cache: 'no-store' } as const;
 
 const TIMEOUT_MS = 5_000;
+
+function isOfCell(a: List, b: List): boolean {
+  return isSameCell(a.answer.cell, b.answer.cell);
+}
 
 function isNamed(edge: Edge): boolean {
   return edge.id !== null;

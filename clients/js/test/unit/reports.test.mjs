@@ -88,6 +88,23 @@ test('401: a new list brings a new token', async () => {
   await until('answered', () => seen.reports.at(-1).status === 204);
 });
 
+test('another cell: what was met in the old one is told by its token', async () => {
+  const { device, svrlist, edges: [a, b], linecast } = await reporting(({ svrlist }) => { svrlist.answer.report_interval = 2; });
+  a.cut();
+  await until('connected again', () => linecast.edge !== null && a.asked.length + b.asked.length > 1);
+  svrlist.answer.cell = { region: '440100', carrier: 'mobile' };
+  svrlist.answer.token = 'token of mobile';
+  svrlist.answer.report_interval = 1;
+  device.name = 'cellular';
+  device.tell('change');
+  await until('two reports', () => svrlist.reports.length === 2);
+  const [before, after] = svrlist.reports;
+  assert.deepEqual([before.token, after.token], ['cell-token', 'token of mobile']);
+  assert.equal(before.reports.find(({ edge }) => edge === 'a').drops, 1);
+  assert.ok(after.reports.every(({ drops }) => drops === 0), 'each is told once');
+  assert.ok(after.reports.some(({ attempts }) => attempts > 0), 'it moved');
+});
+
 test('400: dropped', async () => {
   const { svrlist } = await reporting(({ svrlist }) => { svrlist.reported = [400, {}]; });
   await until('two reports', () => svrlist.reports.length === 2);
