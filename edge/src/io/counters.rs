@@ -33,6 +33,8 @@ pub(super) struct Counters {
     pub(super) shed: AtomicU64,
     /// Droppable messages that were not in a room's sample.
     pub(super) sampled_out: AtomicU64,
+    /// Clients that were sent on because the edge drains or ends.
+    pub(super) moved: AtomicU64,
     cpu: Mutex<(Instant, Duration)>,
     /// How sessions ended, until somebody takes it.
     ends: Mutex<Table>,
@@ -57,6 +59,7 @@ impl Default for Counters {
             lost: AtomicU64::default(),
             shed: AtomicU64::default(),
             sampled_out: AtomicU64::default(),
+            moved: AtomicU64::default(),
             cpu: Mutex::new((Instant::now(), Duration::ZERO)),
             ends: Mutex::default(),
             ended_peer: AtomicU64::default(),

@@ -37,8 +37,8 @@ struct Inside {
     swept_at: Instant,
     arrivals: Tokens,
     closed: Option<Closed>,
-    /// Operators want clients sent on.
-    drained: bool,
+    /// Clients a second that operators want sent on.
+    drain_rate: f64,
     next: Vec<Next>,
     refusals: BTreeMap<Refusal, u64>,
 }
@@ -144,7 +144,7 @@ impl Door {
             swept_at: now,
             arrivals,
             closed: None,
-            drained: false,
+            drain_rate: 0.0,
             next: Vec::new(),
             refusals: BTreeMap::new(),
         };
@@ -226,9 +226,17 @@ impl Door {
         }
     }
 
-    /// Operators want clients sent on, or no more.
-    pub(super) fn set_drained(&self, drained: bool) {
-        self.lock().drained = drained;
+    /// Operators want so many clients a second sent on; 0 for none.
+    pub(super) fn set_drain_rate(&self, rate: f64) {
+        self.lock().drain_rate = rate;
+    }
+
+    /// How many clients a second operators want sent on, and how many connections are left to go; these go,
+    /// too, when the edge is about to end.
+    pub(super) fn drain(&self) -> (f64, usize) {
+        let inside = self.lock();
+        let goes = inside.closed() == Some(Closed::Draining);
+        (inside.drain_rate, if goes { inside.connections } else { 0 })
     }
 
     /// Where clients may go instead, the best first.
@@ -280,7 +288,7 @@ impl Door {
 
 impl Inside {
     fn closed(&self) -> Option<Closed> {
-        if self.drained { Some(Closed::Draining) } else { self.closed }
+        if self.drain_rate > 0.0 { Some(Closed::Draining) } else { self.closed }
     }
 
     fn admit(

@@ -46,7 +46,7 @@ struct Sums {
 
 type Of = fn(&Counters) -> &AtomicU64;
 
-const SHARD_COUNTERS: [(&str, &str, Of); 12] = [
+const SHARD_COUNTERS: [(&str, &str, Of); 13] = [
     ("accepted", "Connections accepted", |c| &c.accepted),
     ("sessions", "Connections whose client said who it is", |c| &c.sessions),
     ("ended_sessions", "Those of them that have ended", |c| &c.sessions_ended),
@@ -56,6 +56,7 @@ const SHARD_COUNTERS: [(&str, &str, Of); 12] = [
     ("lost_subscriptions", "Subscriptions that lost messages and were told", |c| &c.lost),
     ("shed", "Droppable messages that slow clients did not get", |c| &c.shed),
     ("sampled_out", "Droppable messages that were not in a room's sample", |c| &c.sampled_out),
+    ("moved", "Clients sent on because the edge drains or ends", |c| &c.moved),
     ("ended_by_peer", "Connections that ended by the client's leaving or fault", |c| &c.ended_peer),
     ("ended_by_us", "Connections that ended by our decision or fault", |c| &c.ended_us),
     ("ended_by_network", "Connections that ended by the path between", |c| &c.ended_network),
@@ -75,6 +76,11 @@ impl Collector for Sums {
         let elsewhere = self.door.elsewhere() as u64;
         let help = "Listeners of other edges that clients could be sent to";
         gauge(&mut encoder, "elsewhere", help, elsewhere)?;
+        let (rate, left) = self.door.drain();
+        let help = "Clients a second that operators want sent on";
+        float(&mut encoder, "drain_rate", help, rate)?;
+        let help = "Connections that are to be sent on because the edge drains or ends";
+        gauge(&mut encoder, "left_to_move", help, left as u64)?;
         encode_refusals(&mut encoder, &self.door)?;
         encode_pressure(&mut encoder, *self.pressure.borrow())?;
         let gauges = &self.gauges;
@@ -142,8 +148,7 @@ fn encode_pressure(encoder: &mut DescriptorEncoder<'_>, pressure: Pressure) -> f
             pressure.sweep_interval.as_secs_f64(),
         ),
     ] {
-        let metric = ConstGauge::new(value);
-        metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        float(encoder, name, help, value)?;
     }
     Ok(())
 }
@@ -234,5 +239,10 @@ fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     // Counts of things that fit in memory.
     let metric = ConstGauge::new(value as i64);
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+fn float(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    let metric = ConstGauge::new(value);
     metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }

@@ -42,7 +42,7 @@ impl Orders {
         let rate = drains.rate(Instant::now());
         let changed = self.rate.send_if_modified(|last| std::mem::replace(last, rate) != rate);
         if changed {
-            self.door.set_drained(rate > 0.0);
+            self.door.set_drain_rate(rate);
             if rate > 0.0 {
                 tracing::info!(rate, "operators want clients sent on, so many a second");
             } else {

@@ -328,6 +328,7 @@ impl World {
             };
             let close = self.door.goodbye(web);
             self.end(id, &close);
+            self.counters.moved.fetch_add(1, Ordering::Relaxed);
         }
     }
 

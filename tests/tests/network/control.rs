@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::centrifuge;
 use tests::http::Http;
+use tests::metrics::Metrics;
 use tests::network::Network;
 use tests::wait::until;
 
@@ -31,6 +32,11 @@ fn a_drained_edge_sends_its_clients_on_at_a_rate_and_comes_back() {
         let spread = (left[left.len() - 1] - left[0]).as_secs_f64();
         let rate = (VIEWERS - 1) as f64 / spread;
         ensure!((0.6 * RATE..1.5 * RATE).contains(&rate), "{rate} clients a second");
+
+        let metrics = Metrics::read(&network.edge_admin_url(0)).await?;
+        let of = |name: &str| metrics.get(&format!("linecast_edge_{name}"));
+        ensure!(of("drain_rate")? == RATE && of("left_to_move")? == 0.0, "{metrics:?}");
+        ensure!(of("moved_total")? == VIEWERS as f64, "{metrics:?}");
 
         let refused = centrifuge::Client::open(leaving).await?.closed().await?;
         ensure!(refused.code == 3001, "{refused:?}");
