@@ -199,7 +199,7 @@ impl Default for Registry {
             list: Arc::default(),
             changed: false,
             urgent: false,
-            relisted: Pace::new(RELIST_EVERY, 1),
+            relisted: Pace::new(RELIST_EVERY, RELISTS_AT_ONCE),
             outage: Outage::None,
         }
     }
@@ -233,8 +233,11 @@ pub const BACK_WITHIN: Duration = Duration::from_secs(4);
 /// How often silence is looked for, and the pace at which changes of load reach the ranking.
 pub const TICK: Duration = Duration::from_secs(1);
 
-/// How often urgent reports make a new list: the first at once, the others together.
+/// How often urgent reports make a new list: the first ones at once, the others together.
 pub const RELIST_EVERY: Duration = Duration::from_millis(250);
+
+/// Lists that urgent reports make at once after a rest: as many as in a second.
+pub const RELISTS_AT_ONCE: u32 = 4;
 
 /// How long an edge says that it is cut off before it counts: several reports, and longer than an
 /// origin takes to restart.

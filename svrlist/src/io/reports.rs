@@ -198,6 +198,9 @@ struct Line {
 #[derive(Default)]
 struct Found {
     version: Option<(u64, u64)>,
+    /// How many edges were listed, and when it was found out.
+    edges: usize,
+    at: Option<Instant>,
     elsewhere: Elsewhere,
 }
 
@@ -264,11 +267,19 @@ impl Line {
         self.tell_drain().await
     }
 
-    /// Begins to find out where the edge's clients may go instead, if that may have changed.
+    /// Begins to find out where the edge's clients may go instead, if that may have changed and is due.
     fn find_elsewhere(&mut self) {
         let Some(edge) = self.edge.clone() else { return };
         let site = &self.intake.desk.site;
         if !self.finding.is_empty() || self.found.version == Some(site.version()) {
+            return;
+        }
+        // An edge that keeps its clients has these places in reserve.
+        let sends_on = edge.draining || edge.busy || self.wanted_rate(&edge) > 0.0;
+        let fresh = self.found.at.is_some_and(|at| at.elapsed() < FIND_EVERY)
+            && self.found.edges == site.list().edges.len()
+            && !self.found.elsewhere.alternatives.is_empty();
+        if fresh && !sends_on {
             return;
         }
         let intake = Arc::clone(&self.intake);
@@ -277,11 +288,17 @@ impl Line {
             let desk = Arc::clone(&intake.desk);
             let find = move || {
                 let version = Some(desk.site.version());
+                let edges = desk.site.list().edges.len();
                 let elsewhere = Elsewhere { alternatives: desk.site.elsewhere(&edge) };
-                Found { version, elsewhere }
+                Found { version, edges, at: Some(Instant::now()), elsewhere }
             };
             blocking(find).await
         });
+    }
+
+    /// Clients a second that operators want the edge to send on.
+    fn wanted_rate(&self, edge: &Edge) -> f64 {
+        self.intake.desk.control.wanted().borrow().drain_rate(edge)
     }
 
     async fn tell_elsewhere(&mut self, found: Result<Found, JoinError>) -> Result<(), LineError> {
@@ -297,13 +314,12 @@ impl Line {
     /// to, and these as operators want them by now.
     async fn tell_drain(&mut self) -> Result<(), LineError> {
         let Some(edge) = &self.edge else { return Ok(()) };
-        let desk = &self.intake.desk;
-        let rate_per_s = desk.control.wanted().borrow().drain_rate(edge);
+        let rate_per_s = self.wanted_rate(edge);
         if self.drain == Some(rate_per_s) {
             return Ok(());
         }
         let planned = |version: (u64, u64)| version.1;
-        if self.found.version.map(planned) != Some(planned(desk.site.version())) {
+        if self.found.version.map(planned) != Some(planned(self.intake.desk.site.version())) {
             self.find_elsewhere();
         }
         if !self.finding.is_empty() {
@@ -322,6 +338,10 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 /// Reports that are heard at once after a rest: an edge that has news says so between two others.
 const REPORTS_AT_ONCE: u32 = 5;
+
+/// How often it is found out where the clients of an edge may go that keeps them, unless edges came or went:
+/// with a thousand edges once a second for each hundred.
+const FIND_EVERY: Duration = Duration::from_secs(10);
 
 /// Lines for which it is found out at the same time where clients may go instead.
 const FINDING_MAX: usize = 1;

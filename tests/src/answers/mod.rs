@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use deploy::load::procfs;
 
 pub use drive::{Drive, Outcome, Pace};
-pub use world::{EDGES_MAX, World};
+pub use world::{EDGES_MAX, Told, World};
 
 /// Addresses that requests come from.
 pub const ADDRESSES: u64 = 1 << 20;
@@ -53,12 +53,12 @@ pub struct Usage {
 impl Row {
     /// Drives the server that listens at `drive.address` and runs as `pid`.
     pub fn measure(name: impl Into<String>, drive: &Drive, pid: u32) -> Result<Self> {
-        let (before, mut from) = (resident(pid)?, 0);
+        let (before, mut from) = (resident(pid)?, Duration::ZERO);
         let outcome = drive.run(|| {
-            from = ticks(pid)?;
+            from = processor(pid)?;
             Ok(())
         })?;
-        let processor = TICK * (ticks(pid)? - from) as u32;
+        let processor = processor(pid)? - from;
         let usage = Usage { processor, before, after: resident(pid)? };
         Ok(Self { name: name.into(), outcome, usage })
     }
@@ -113,9 +113,10 @@ fn resident(pid: u32) -> Result<u64> {
     procfs::resident(&status).context("the process's memory")
 }
 
-fn ticks(pid: u32) -> Result<u64> {
+/// The processor time that a process took so far.
+pub fn processor(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    procfs::ticks(&stat).context("the process's ticks")
+    Ok(TICK * procfs::ticks(&stat).context("the process's ticks")? as u32)
 }
 
 fn mebibytes(bytes: u64) -> f64 {

@@ -12,7 +12,7 @@ use geo_data::{Carrier, Region};
 use ipnet::Ipv4Net;
 use shared::io::line::{self, LineError};
 use shared::io::tls::{Nodes, Role};
-use shared::wire::control::{Endpoint, Hello, Report, Up, up};
+use shared::wire::control::{Endpoint, Ends, Hello, LineReport, PrefixEnds, Report, Up, up};
 use tokio::runtime::Runtime;
 
 use super::{FIRST, loopback};
@@ -20,8 +20,17 @@ use crate::metrics::Metrics;
 use crate::network::{Process, Program, runtime, show_logs};
 use crate::wait::until;
 
-/// Edges at most: as many as there are provinces and carriers below.
-pub const EDGES_MAX: usize = 90;
+/// Edges at most. Those beyond the provinces and carriers below share them.
+pub const EDGES_MAX: usize = 1000;
+
+/// What edges tell beside their load.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    /// Lines of each edge, all good.
+    pub lines: u32,
+    /// Networks of clients of whose sessions each edge tells the ends, every time: of a cell each.
+    pub networks: u32,
+}
 
 /// A running svrlist; dropping it ends the process.
 #[derive(Debug)]
@@ -44,6 +53,7 @@ impl World {
         program: Program,
         folder: &Path,
         edges: usize,
+        told: Told,
         settings: &[String],
     ) -> Result<Self> {
         ensure!((1..=EDGES_MAX).contains(&edges), "1 to {EDGES_MAX} edges");
@@ -70,15 +80,26 @@ impl World {
         // Starting a child takes the runtime that will watch it.
         let _inside = runtime.enter();
         svrlist.start()?;
-        for at in 0..edges {
-            let name = &layout.nodes()[2 + at];
-            let nodes = Nodes::load(&layout.pki().node_files(name))?;
-            runtime.spawn(Stand::new(at, nodes).report(line));
-        }
         let ready = async {
-            svrlist.ready().await?;
-            let listed = async || Metrics::read(&admin).await?.get("linecast_svrlist_live_edges");
-            until("every edge is listed", listed, |listed| *listed == edges as f64).await
+            for at in 0..edges {
+                let nodes = Nodes::load(&layout.pki().node_files(&layout.nodes()[2 + at]))?;
+                let mut stand = Stand::new(at, nodes, told);
+                runtime.spawn(async move {
+                    // Of many that call at once some have to call again.
+                    while stand.report(line).await.is_err() {
+                        tokio::time::sleep(REPORT_EVERY).await;
+                    }
+                });
+                // Not all of many at once: each makes certificates be checked.
+                if (at + 1).is_multiple_of(TOGETHER) || at + 1 == edges {
+                    svrlist.ready().await?;
+                    let listed =
+                        async || Metrics::read(&admin).await?.get("linecast_svrlist_live_edges");
+                    let all = |listed: &f64| *listed == (at + 1) as f64;
+                    until("every edge is listed", listed, all).await?;
+                }
+            }
+            anyhow::Ok(())
         };
         if let Err(error) = runtime.block_on(ready) {
             show_logs(folder);
@@ -93,11 +114,13 @@ impl World {
 struct Stand {
     nodes: Nodes,
     report: Report,
+    networks: u32,
+    turn: u32,
 }
 
 impl Stand {
     /// Edge `at`: three to a province, each of another carrier, with room for many clients.
-    fn new(at: usize, nodes: Nodes) -> Self {
+    fn new(at: usize, nodes: Nodes, told: Told) -> Self {
         let name = nodes.name().name;
         let region = provinces().nth(at / CARRIERS.len() % provinces().count());
         let region = region.map(|region| region.to_string()).unwrap_or_default();
@@ -121,26 +144,70 @@ impl Stand {
             connections_max: 100_000,
             started_ms: 1,
             edge: name,
+            lines: (0..told.lines).map(line_report).collect(),
             ..Report::default()
         };
-        Self { nodes, report }
+        Self { nodes, report, networks: told.networks, turn: 0 }
     }
 
     /// Reports until the runtime ends; the load moves, as it does in life.
-    async fn report(mut self, svrlist: SocketAddr) -> Result<(), LineError> {
+    async fn report(&mut self, svrlist: SocketAddr) -> Result<(), LineError> {
         let settings = line::Settings::default();
         let endpoint = line::calling(loopback(0), &self.nodes, Role::Svrlist, settings)?;
         let hello =
             Hello { protocol: 1, node: self.report.edge.clone(), session: 1, ..Hello::default() };
         let mut call = line::call(&endpoint, svrlist, hello).await?;
         let mut interval = tokio::time::interval(REPORT_EVERY);
-        for turn in 0_u32.. {
+        loop {
+            let turn = self.turn;
+            self.turn += 1;
             interval.tick().await;
             self.report.connections = 40_000 + turn * 997 % 10_000;
+            if self.networks > 0 {
+                let networks = (0..self.networks).map(|network| ends(network, turn));
+                let prefixes: Vec<PrefixEnds> = networks.collect();
+                let ended: u32 = prefixes.iter().map(|ends| ends.normal + ends.reset).sum();
+                self.report.begun += u64::from(ended);
+                self.report.ended += u64::from(ended);
+                self.report.ends = Some(Ends { session: 1, number: u64::from(turn) + 1, prefixes });
+            }
             let kind = Some(up::Kind::Report(self.report.clone()));
             call.up.send(&Up { kind, number: 0 }).await?;
         }
-        Ok(())
+    }
+}
+
+/// A good line to one of four carriers' addresses.
+fn line_report(line: u32) -> LineReport {
+    LineReport {
+        line,
+        local: format!("198.51.100.{line}:0"),
+        remote: format!("203.0.113.{line}:7401"),
+        local_carrier: CARRIERS[line as usize % CARRIERS.len()].as_str().to_owned(),
+        remote_carrier: CARRIERS[line as usize / 2 % CARRIERS.len()].as_str().to_owned(),
+        upstream: "origin".to_owned(),
+        up: true,
+        state: "good".to_owned(),
+        primary: line == 0,
+        rtt_ms: 40.25 + f64::from(line),
+        loss: 0.0125,
+        jitter_ms: 1.75,
+        bytes_in: 123_456_789_012,
+        bytes_out: 1_234_567_890,
+        bits_in_p95: 12_345_678.0,
+        ..LineReport::default()
+    }
+}
+
+/// How sessions of a network's cell ended: a few, and sometimes one badly.
+fn ends(network: u32, turn: u32) -> PrefixEnds {
+    let first = FIRST + network * NETWORK;
+    let prefix = first.to_be_bytes()[..3].to_vec().into();
+    PrefixEnds {
+        prefix,
+        normal: 3,
+        reset: u32::from(turn.is_multiple_of(16)),
+        ..PrefixEnds::default()
     }
 }
 
@@ -165,6 +232,9 @@ fn provinces() -> impl Iterator<Item = Region> {
 }
 
 const CARRIERS: [Carrier; 3] = [Carrier::Telecom, Carrier::Unicom, Carrier::Mobile];
+
+/// Edges that open their lines at the same time.
+const TOGETHER: usize = 100;
 
 /// As edges do.
 const REPORT_EVERY: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use tests::answers::{Drive, Pace, Row, World, constant};
+use tests::answers::{Drive, Pace, Row, Told, World, constant};
 use tests::network::{Process, Program, free_port, new_folder, runtime};
 
 /// Asks a svrlist for lists: flat out, at half of what came of that, and a constant body for comparison
@@ -79,7 +79,7 @@ fn run(args: &Args, folder: &Path) -> Result<()> {
         let program = Program::new("taskset").with("-c").with(&args.server_core.to_string());
         program.with(&myself.display().to_string()).with(what)
     };
-    let world = World::start(on_core(NODE), folder, args.edges, &args.set)?;
+    let world = World::start(on_core(NODE), folder, args.edges, Told::default(), &args.set)?;
     println!("{} connections, {} edges, {} cells", args.connections, args.edges, world.cells);
     println!("{}", Row::heading());
     let duration = Duration::from_secs(args.seconds);
