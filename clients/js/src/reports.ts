@@ -26,8 +26,8 @@ export class Reports {
   readonly #onReport: (reported: Reported) => void;
   readonly #onToken: () => void;
   #list: List | null = null;
-  /** What was met in the cell before, which the new cell's token does not speak for; the first thing to tell. */
-  #left: Told | null = null;
+  /** What was met in cells before, which the new cell's token does not speak for; told first, the oldest first. */
+  readonly #left: Told[] = [];
   /** False once svrlist said that it takes none; until the next list. */
   #supported = true;
   #sending = false;
@@ -49,7 +49,7 @@ export class Reports {
     const before = this.#list;
     if (before !== null && before.answer.token !== null && !isOfCell(before, list)) {
       const rows = this.#tally.take(this.#platform.now());
-      if (rows.length > 0) this.#left = { list: before, rows };
+      if (rows.length > 0) this.#leave({ list: before, rows });
     }
     const first = before === null;
     // The cache's token is as good as its list, but says nothing new about what svrlist supports.
@@ -63,25 +63,32 @@ export class Reports {
   handleHide(): void {
     const list = this.#list;
     if (list === null || !this.#can(list)) return;
-    const here = { list, rows: this.#tally.take(this.#platform.now()) };
-    for (const told of [this.#left, here]) {
-      if (told === null || told.rows.length === 0) continue;
-      const url = `${told.list.svrlist}/report`;
-      const body = this.#body(told);
+    // svrlist hears each edge once in an interval: of two cells, the one that the client is in.
+    const named = new Set<string>();
+    for (const { list: of, rows: all } of [{ list, rows: this.#tally.take(this.#platform.now()) }, ...this.#left.splice(0)]) {
+      const rows = all.filter(({ edge }) => !named.has(edge));
+      for (const { edge } of rows) named.add(edge);
+      if (rows.length === 0) continue;
+      const url = `${of.svrlist}/report`;
+      const body = this.#body({ list: of, rows });
       if (!this.#platform.beacon(url, body)) {
         const init = { ...POST, keepalive: true, headers: { 'content-type': this.#type }, body };
         this.#platform.fetch(url, init).catch(() => undefined);
       }
       this.#dueAt = this.#platform.now() + list.answer.reportIntervalMs;
-      this.#onReport({ rows: told.rows, status: null });
+      this.#onReport({ rows, status: null });
     }
-    this.#left = null;
   }
 
   close(): void {
     this.handleHide();
     clearTimeout(this.#timer);
     this.#list = null;
+  }
+
+  #leave(told: Told): void {
+    this.#left.push(told);
+    if (this.#left.length > LEFT_MAX) this.#left.shift();
   }
 
   #can(list: List): boolean {
@@ -103,9 +110,8 @@ export class Reports {
     if (list === null) return;
     this.#dueAt = this.#platform.now() + list.answer.reportIntervalMs;
     if (!this.#can(list)) return;
-    const told = this.#left ?? { list, rows: this.#tally.take(this.#platform.now()) };
+    const told = this.#left.shift() ?? { list, rows: this.#tally.take(this.#platform.now()) };
     if (told.rows.length === 0) return;
-    this.#left = null;
     this.#sending = true;
     const status = await this.#post(told);
     this.#sending = false;
@@ -114,7 +120,7 @@ export class Reports {
     const isHere = this.#list === null || isOfCell(told.list, this.#list);
     if (!spent && isHere) this.#tally.restore(told.rows);
     // A token of a cell that the client has left does not come again.
-    if (!spent && !isHere && status !== 401) this.#left ??= told;
+    if (!spent && !isHere && status !== 401) this.#leave(told);
     if (status === 404) this.#supported = false;
     if (status === 401 && isHere) this.#onToken();
     this.#onReport({ rows: told.rows, status });
@@ -151,6 +157,9 @@ export class Reports {
 const POST = { method: 'POST', credentials: 'omit', cache: 'no-store' } as const;
 
 const TIMEOUT_MS = 5_000;
+
+// Who changes cells more often within an interval is on a train, and met the same there.
+const LEFT_MAX = 3;
 
 function isOfCell(a: List, b: List): boolean {
   return isSameCell(a.answer.cell, b.answer.cell);

@@ -105,6 +105,34 @@ test('another cell: what was met in the old one is told by its token', async () 
   assert.ok(after.reports.some(({ attempts }) => attempts > 0), 'it moved');
 });
 
+test('another cell while a report is under way, which fails: it is told again by its own token', async () => {
+  const { device, svrlist, seen } = await reporting(({ svrlist }) => { svrlist.reported = [503, {}]; });
+  svrlist.onReport = () => {
+    svrlist.onReport = () => undefined;
+    svrlist.answer.cell = { region: '440100', carrier: 'mobile' };
+    svrlist.answer.token = 'token of mobile';
+    device.name = 'cellular';
+    device.tell('change');
+  };
+  await until('tried', () => seen.reports.length === 1);
+  svrlist.reported = [204, {}];
+  await until('three reports', () => svrlist.reports.length >= 3 && svrlist.reports.at(-1).token === 'token of mobile');
+  const told = svrlist.reports.slice(1).filter(({ token }) => token === 'cell-token').flatMap(({ reports }) => reports);
+  assert.equal(told.reduce((sum, { attempts }) => sum + attempts, 0), 1, 'nothing was forgotten, nothing told twice');
+});
+
+test('the page goes away in another cell: each edge is told of once, in the cell that the client is in', async () => {
+  const { device, svrlist, linecast } = await reporting(({ svrlist }) => { svrlist.answer.report_interval = 60; });
+  svrlist.answer.cell = { region: '440100', carrier: 'mobile' };
+  svrlist.answer.token = 'token of mobile';
+  device.name = 'cellular';
+  device.tell('change');
+  await until('moved', () => linecast.answer.token === 'token of mobile' && linecast.state.name === 'connected');
+  await quiet(500);
+  device.hide();
+  assert.deepEqual(device.beacons.map(({ body }) => body.token), ['token of mobile']);
+});
+
 test('400: dropped', async () => {
   const { svrlist } = await reporting(({ svrlist }) => { svrlist.reported = [400, {}]; });
   await until('two reports', () => svrlist.reports.length === 2);

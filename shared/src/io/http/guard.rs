@@ -121,7 +121,7 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// The same for a flush: when it is done, nothing waits for the peer any more.
+    /// A flush: when it is done, nothing waits for the peer any more.
     fn check_flush(
         &mut self,
         context: &mut Context<'_>,
@@ -229,18 +229,18 @@ impl Drop for Share {
     }
 }
 
-/// A response body that keeps its connection in the serving phase until it is gone, and its share
+/// A response body that keeps its connection in the serving phase until it is gone, and its shares
 /// until its bytes are written: hyper drops a whole body as soon as it has its bytes.
 pub(super) struct ServedBody {
     body: Body,
-    share: Option<Share>,
+    shares: Vec<Share>,
     _serving: Serving,
 }
 
 /// Bytes on their way to the peer.
 struct Held {
     bytes: Bytes,
-    _share: Share,
+    _shares: Vec<Share>,
 }
 
 impl AsRef<[u8]> for Held {
@@ -250,8 +250,8 @@ impl AsRef<[u8]> for Held {
 }
 
 impl ServedBody {
-    pub(super) fn new(body: Body, share: Option<Share>, serving: Serving) -> Self {
-        Self { body, share, _serving: serving }
+    pub(super) fn new(body: Body, shares: Vec<Share>, serving: Serving) -> Self {
+        Self { body, shares, _serving: serving }
     }
 }
 
@@ -265,9 +265,9 @@ impl hyper::body::Body for ServedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         let held = |frame: Frame<Bytes>| {
-            frame.map_data(|bytes| match self.share.take() {
-                Some(share) => Bytes::from_owner(Held { bytes, _share: share }),
-                None => bytes,
+            frame.map_data(|bytes| match std::mem::take(&mut self.shares) {
+                shares if shares.is_empty() => bytes,
+                shares => Bytes::from_owner(Held { bytes, _shares: shares }),
             })
         };
         Poll::Ready(frame.map(|frame| frame.map(held)))
@@ -283,7 +283,8 @@ impl hyper::body::Body for ServedBody {
 }
 
 /// Whoever reads less than this many bytes per second for a whole write deadline is cut off: a tenth of what
-/// the slowest mobile networks carry.
+/// the slowest mobile networks carry. Over TLS it is about twice as much, because what is flushed out of its
+/// buffer counts when all of it is gone.
 const READ_RATE_MIN: f64 = 1024.0;
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The bounds of a listener.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::address;
 use crate::config::{ByteSize, Reader};
 
 /// What one listener allows. Every field is a configuration key of the listener's section.
@@ -26,7 +28,8 @@ pub struct Limits {
     pub body_bytes_max: ByteSize,
     /// Request bodies over all connections, until they are answered.
     pub bodies_bytes_max: ByteSize,
-    /// Bodies of large responses over all connections, until they are written.
+    /// Bodies of large responses over all connections, until they are written; an eighth of that for one
+    /// address.
     pub responses_bytes_max: ByteSize,
     /// A connection without a request.
     pub idle_deadline: Duration,
@@ -59,6 +62,12 @@ impl Default for Limits {
 const HEAD_BYTES_MIN: ByteSize = ByteSize::kib(4);
 
 impl Limits {
+    /// Whether bounds by address do not bind this one.
+    pub(super) fn is_unlimited(&self, address: IpAddr) -> bool {
+        let address = address::canonical(address);
+        self.unlimited.iter().any(|net| net.contains(&address))
+    }
+
     /// Reads the bounds from the section `section`, with `defaults` where nothing is set.
     pub fn read(reader: &mut Reader, section: &str, defaults: Self) -> Self {
         let key = |name: &str| format!("{section}.{name}");
@@ -115,7 +124,7 @@ impl Limits {
                 &key("responses_bytes_max"),
                 defaults.responses_bytes_max,
                 ByteSize::mib(1)..=ByteSize::mib(1 << 20),
-                "Size of responses of 16 KiB or more over all connections, until they are read; beyond it answers have status 503.",
+                "Size of responses of 64 KiB or more over all connections, until they are read; beyond it, and beyond an eighth of it for one address, requests to read have status 503.",
             ),
             idle_deadline: reader.ranged(
                 &key("idle_deadline"),
@@ -127,7 +136,7 @@ impl Limits {
                 &key("write_deadline"),
                 defaults.write_deadline,
                 deadline,
-                "How long a response may wait for a peer that reads nothing, or less than 1 KiB a second.",
+                "How long a response may wait for a peer that reads nothing, or no more than about 1 KiB a second.",
             ),
             drain_deadline: reader.ranged(
                 &key("drain_deadline"),

@@ -16,7 +16,7 @@ use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request as HyperRequest, Response as HyperResponse, StatusCode};
+use hyper::{Method, Request as HyperRequest, Response as HyperResponse, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -39,8 +39,15 @@ use crate::io::shutdown::Shutdown;
 /// connection stays in the queue, so trying at once again would only spin.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Smaller responses are bounded by the number of connections.
-const LARGE_BYTES: usize = 16 << 10;
+/// Smaller responses are bounded by the number of connections, and pages that never change are smaller.
+const LARGE_BYTES: usize = 64 << 10;
+
+/// What the system holds of a response that it has not sent.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 16 << 10;
+
+/// Of the bytes of all large responses, those of one address are one in so many.
+const OWN_PART: usize = 8;
 
 /// The least buffer that hyper works with.
 const HYPER_BUFFER_MIN: usize = 8192;
@@ -163,14 +170,18 @@ impl Server {
             };
             // Small answers are to leave at once; where it cannot be set, they leave later.
             let _ = stream.set_nodelay(true);
+            // Else a peer that reads slowly takes nothing for long, and then some hundred KiB at once.
+            #[cfg(target_os = "linux")]
+            let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
             if let Some(bucket) = open.admit(peer) {
+                let own_responses = open.responses_of(bucket);
                 let connection = Connection {
                     limits: self.limits.clone(),
                     metrics: self.metrics.clone(),
                     shutdown: shutdown.clone(),
                     service: Arc::clone(&service),
                     bodies: Arc::clone(&bodies),
-                    responses: Arc::clone(&responses),
+                    responses: [own_responses, Arc::clone(&responses)],
                     peer,
                 };
                 open.start(bucket, connection.run(stream, acceptor.clone()));
@@ -209,26 +220,37 @@ struct Connections {
     metrics: Metrics,
     set: JoinSet<()>,
     bucket_of: HashMap<Id, IpAddr>,
-    count_of: HashMap<IpAddr, usize>,
+    of: HashMap<IpAddr, OfAddress>,
+}
+
+/// The open connections of one address.
+#[derive(Default)]
+struct OfAddress {
+    count: usize,
+    /// Bytes of their responses' large bodies.
+    responses: Arc<AtomicUsize>,
 }
 
 impl Connections {
     fn new(limits: Limits, metrics: Metrics) -> Self {
-        let (bucket_of, count_of) = (HashMap::new(), HashMap::new());
-        Self { limits, metrics, set: JoinSet::new(), bucket_of, count_of }
+        let (bucket_of, of) = (HashMap::new(), HashMap::new());
+        Self { limits, metrics, set: JoinSet::new(), bucket_of, of }
+    }
+
+    /// The bytes of large bodies that connections of a bucket share. [`start`](Self::start) must follow.
+    fn responses_of(&mut self, bucket: IpAddr) -> Arc<AtomicUsize> {
+        Arc::clone(&self.of.entry(bucket).or_default().responses)
     }
 
     /// The bucket a new connection counts in, or nothing if it is one too many.
     fn admit(&self, peer: SocketAddr) -> Option<IpAddr> {
         let bucket = address::bucket(peer.ip());
-        let unlimited = || {
-            let address = address::canonical(peer.ip());
-            self.limits.unlimited.iter().any(|net| net.contains(&address))
-        };
-        let count = self.count_of.get(&bucket).copied().unwrap_or(0);
+        let count = self.of.get(&bucket).map_or(0, |of| of.count);
         let reason = if self.set.len() >= self.limits.connections_max {
             "connections_max"
-        } else if count >= self.limits.connections_per_address_max && !unlimited() {
+        } else if count >= self.limits.connections_per_address_max
+            && !self.limits.is_unlimited(peer.ip())
+        {
             "connections_per_address_max"
         } else {
             return Some(bucket);
@@ -241,7 +263,7 @@ impl Connections {
     fn start(&mut self, bucket: IpAddr, connection: impl Future<Output = ()> + Send + 'static) {
         let handle = self.set.spawn(connection);
         self.bucket_of.insert(handle.id(), bucket);
-        *self.count_of.entry(bucket).or_default() += 1;
+        self.of.entry(bucket).or_default().count += 1;
         self.metrics.connections.inc();
     }
 
@@ -255,10 +277,10 @@ impl Connections {
         };
         if let Some(bucket) = self.bucket_of.remove(&id) {
             self.metrics.connections.dec();
-            if let Some(count) = self.count_of.get_mut(&bucket) {
-                *count -= 1;
-                if *count == 0 {
-                    self.count_of.remove(&bucket);
+            if let Some(of) = self.of.get_mut(&bucket) {
+                of.count -= 1;
+                if of.count == 0 {
+                    self.of.remove(&bucket);
                 }
             }
         }
@@ -280,8 +302,8 @@ struct Connection<R, H> {
     service: Arc<(R, H)>,
     /// Bytes of the requests' bodies of all connections.
     bodies: Arc<AtomicUsize>,
-    /// Bytes of the responses' large bodies of all connections.
-    responses: Arc<AtomicUsize>,
+    /// Bytes of the responses' large bodies, of connections of this address and of all.
+    responses: [Arc<AtomicUsize>; 2],
     peer: SocketAddr,
 }
 
@@ -329,10 +351,11 @@ where
             move |request| {
                 let (this, serving) = (Arc::clone(&this), phase.serve());
                 async move {
-                    let (response, share) = this.bounded(this.answer(request).await);
+                    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+                    let (response, shares) = this.bounded(this.answer(request).await, reads);
                     this.metrics.answered(response.status());
                     let response: HyperResponse<ServedBody> =
-                        response.map(|body| ServedBody::new(body, share, serving));
+                        response.map(|body| ServedBody::new(body, shares, serving));
                     Ok::<_, Infallible>(response)
                 }
             }
@@ -357,20 +380,26 @@ where
         }
     }
 
-    /// Refuses a response that there is no memory for while its peer reads it.
-    fn bounded(&self, response: Response) -> (Response, Option<Share>) {
+    /// Refuses a response that there is no memory for while its peer reads it, unless the request has
+    /// changed something: whoever asked for that must hear of it.
+    fn bounded(&self, response: Response, reads: bool) -> (Response, Vec<Share>) {
         let bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
         if bytes < LARGE_BYTES {
-            return (response, None);
+            return (response, Vec::new());
         }
-        let mut share = Share::new(&self.responses);
-        if share.grow(bytes) <= self.limits.responses_bytes_max.bytes() {
-            return (response, Some(share));
+        let all_max = self.limits.responses_bytes_max.bytes();
+        let free = self.limits.is_unlimited(self.peer.ip());
+        let own_max = if free { all_max } else { all_max / OWN_PART };
+        let mut shares: Vec<Share> = self.responses.iter().map(Share::new).collect();
+        let over = |(share, max): (&mut Share, usize)| share.grow(bytes) > max;
+        let over = shares.iter_mut().zip([own_max, all_max]).map(over).filter(|over| *over).count();
+        if over == 0 || !reads {
+            return (response, shares);
         }
         let said = "too many large answers are being read; try again in some seconds";
         let mut refused = response::error(StatusCode::SERVICE_UNAVAILABLE, said);
         refused.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-        (refused, None)
+        (refused, Vec::new())
     }
 
     /// Collects the request within its bounds and hands it to the handler.
