@@ -172,8 +172,7 @@ impl Ranking {
         let shares = fill::shares(&entries, fill, conditions.near_pp);
         for (entry, share) in entries.iter_mut().zip(shares) {
             let behind = entry.score - best - entry.terms.doubt;
-            entry.near = entry.standing == Standing::Open
-                && fill::nearness(behind, conditions.near_pp) > 0.0;
+            entry.near = entry.standing == Standing::Open && behind < conditions.near_pp;
             entry.share = share;
         }
         let Conditions { policy, turn, near_pp, .. } = conditions;

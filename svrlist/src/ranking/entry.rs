@@ -102,6 +102,11 @@ impl Entry {
         zone.map_or(!self.is_zoned, |zone| self.edge.zone == zone)
     }
 
+    /// The score, doubt held against it.
+    pub(super) fn cautious(&self) -> f64 {
+        self.score + self.terms.doubt
+    }
+
     fn order(&self, other: &Self) -> Ordering {
         let by_score = self.score.total_cmp(&other.score);
         let by_name = || self.edge.name.cmp(&other.edge.name);

@@ -41,11 +41,17 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// What an edge may gain: `departures` (sessions that leave it within the tick), a share
+    /// What an edge may gain in a tick: `departures` (sessions that leave it within the tick), a share
     /// of its room, and of the last of its room, which costs, a smaller one.
     pub fn of(edge: &Edge, departures: f64) -> Self {
+        Self::over(edge, departures, 1.0)
+    }
+
+    /// The same over so many ticks of the same plan, with the departures of all of them.
+    pub fn over(edge: &Edge, departures: f64, ticks: f64) -> Self {
+        let of_room = |share: f64| 1.0 - (1.0 - share).powf(ticks);
         let easy = capacity(edge) * (LOAD_EASY - edge.load).max(0.0);
-        let gain = ROOM_SHARE * easy + LAST_ROOM_SHARE * (room(edge) - easy);
+        let gain = of_room(ROOM_SHARE) * easy + of_room(LAST_ROOM_SHARE) * (room(edge) - easy);
         let sessions = (departures + gain).max(0.0);
         // Beyond the last few percent, not even those who leave are replaced.
         let sessions = if edge.load >= LOAD_FULL { 0.0 } else { sessions };
@@ -127,7 +133,9 @@ pub(super) fn spread(entries: &[Entry]) -> Vec<f64> {
 
 /// A cell in the middle of the fill.
 struct Kernel {
+    /// The best score of those that take anybody, and the same with doubt held against them.
     best: f64,
+    surest: f64,
     near_pp: f64,
     /// How many of the entries, which are in order, are open.
     open: usize,
@@ -142,9 +150,12 @@ impl Kernel {
     fn of(entries: &[Entry], fill: &Fill, near_pp: f64) -> Self {
         let open = entries.partition_point(|entry| entry.standing == Standing::Open);
         let takes = |entry: &&Entry| fill.left(&entry.edge, 0) >= 1.0;
-        let best = entries[..open].iter().find(takes).or(entries.first());
-        let best = best.map_or(0.0, |entry| entry.score);
-        Self { best, near_pp, open, taken: vec![0.0; entries.len()], offers: Vec::new(), over: 1.0 }
+        let first = entries[..open].iter().find(takes).or(entries.first());
+        let (best, surest) = first.map_or((0.0, 0.0), |entry| (entry.score, entry.cautious()));
+        let sure = entries[..open].iter().filter(takes).map(Entry::cautious);
+        let surest = sure.fold(surest, f64::min);
+        let taken = vec![0.0; entries.len()];
+        Self { best, surest, near_pp, open, taken, offers: Vec::new(), over: 1.0 }
     }
 
     fn offer(&mut self, entries: &[Entry], fill: &Fill, round: usize) -> Vec<(usize, f64)> {
@@ -154,10 +165,10 @@ impl Kernel {
             for (at, entry) in entries[..self.open].iter().enumerate() {
                 let behind = entry.score - self.best;
                 let weight = if round == 0 {
-                    if behind > self.near_pp + DOUBT_MAX_PP {
+                    if behind > NEAR_TAIL * self.near_pp + DOUBT_MAX_PP {
                         break;
                     }
-                    self.appeal(entry, behind) * pull(entry)
+                    self.appeal(entry) * pull(entry)
                 } else {
                     if behind > SPILL_PP * SPILL_MAX {
                         break;
@@ -174,11 +185,13 @@ impl Kernel {
         self.offers.clone()
     }
 
-    /// How much an edge is among the near-best; one that only doubt brings among them gets few, whose
-    /// reports settle it, rather than a flood that leaves again.
-    fn appeal(&self, entry: &Entry, behind: f64) -> f64 {
-        let doubted = nearness(behind - entry.terms.doubt, self.near_pp);
-        nearness(behind, self.near_pp).max(DOUBTED_SHARE * doubted)
+    /// How much an edge is as good as the best, doubt held against it: clients go where it is known to be
+    /// good. One that may be better than is known gets few, whose reports settle it, rather than a flood that
+    /// leaves again.
+    fn appeal(&self, entry: &Entry) -> f64 {
+        let sure = nearness(entry.cautious() - self.surest, self.near_pp);
+        let hoped = nearness(entry.score - entry.terms.doubt - self.best, self.near_pp);
+        sure.max(HOPED_SHARE * hoped)
     }
 
     fn settle(&mut self, entries: &[Entry], fill: &Fill, round: usize) {
@@ -200,10 +213,17 @@ impl Kernel {
     }
 }
 
-/// 1 for the best, falling to 0 where an edge is no longer among the near-best. Without a step,
-/// so that small changes move few users.
+/// 1 for the best, and the same part less for every point behind: scores waver by hundredths of a point, and so a
+/// share may change by no more than a part of itself. Were there a rim, an edge near it with much room would
+/// get a third of a cell in one tick and nobody in the next.
 pub(super) fn nearness(behind: f64, near_pp: f64) -> f64 {
-    if behind <= 0.0 { 1.0 } else { 1.0 - behind / near_pp }
+    if behind <= 0.0 {
+        1.0
+    } else if behind <= NEAR_TAIL * near_pp {
+        (-NEAR_FOLDS * behind / near_pp).exp()
+    } else {
+        0.0
+    }
 }
 
 /// The pull of an edge on those for whom it is as good as others: two random candidates of which the
@@ -226,14 +246,21 @@ pub(super) fn capacity(edge: &Edge) -> f64 {
     }
 }
 
-/// Edges within so many points of the best are as good as it: from the evaluation of rankings. With less, cells
+/// Edges within so many points of the best are the near-best: from the evaluation of rankings. With less, cells
 /// go back and forth between their best edges when one of them gets its price of load.
 pub const NEAR_PP: f64 = 0.6;
 
-/// The part of its clients that an edge gets which is among the near-best by doubt alone.
-const DOUBTED_SHARE: f64 = 0.03;
+/// [`nearness`] falls to 1/e so often over the width of the near-best: less costs drop rate, more makes shares
+/// waver.
+const NEAR_FOLDS: f64 = 3.0;
 
-/// What doubt adds to [`NEAR_PP`] at most.
+/// At so many widths a ten-thousandth is left of it.
+const NEAR_TAIL: f64 = 3.0;
+
+/// The part of its clients that an edge gets which is as good as the best only by hope.
+const HOPED_SHARE: f64 = 0.03;
+
+/// How far doubt reaches at most.
 const DOUBT_MAX_PP: f64 = 0.5;
 
 /// What finds no room spills over by this; the evaluation's point is too loose where most is spilt.

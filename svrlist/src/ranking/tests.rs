@@ -96,9 +96,9 @@ fn equals_share_users_by_weight() {
     let client = vantage("110000", Carrier::Telecom);
     let by_weight = share(client, &equal, "a");
     assert!((0.72..0.78).contains(&by_weight), "{by_weight}");
-    // A hundred kilometres are a tenth of a point, and so a fifth of the near-best's width.
+    // A hundred kilometres are a tenth of a point: three fifths of as many.
     let nearly = share(client, &[heavy, edge("b", "120000", "telecom")], "a");
-    assert!((0.76..0.82).contains(&nearly), "{nearly}");
+    assert!((0.80..0.87).contains(&nearly), "{nearly}");
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn load_moves_users_a_few_at_a_time() {
         let near = changed(&edge("near", "110000", "telecom"), |edge| edge.load = load);
         share(client, &[near, edge("far", "310000", "telecom")], "near")
     };
-    // But for the few whom doubt sends to the far one.
-    assert!(at(0.0) > 0.98 && at(0.80) > 0.98, "{} {}", at(0.0), at(0.80));
+    // But for the few who are sent to the far one, which has more room.
+    assert!(at(0.0) > 0.98 && at(0.80) > 0.95, "{} {}", at(0.0), at(0.80));
     let shares: Vec<f64> = (82..94).map(|percent| at(f64::from(percent) / 100.0)).collect();
     assert!(shares.is_sorted_by(|a, b| a >= b), "{shares:?}");
     let between = shares.iter().filter(|share| (0.01..0.99).contains(*share)).count();
@@ -322,6 +322,37 @@ fn what_clients_met_outranks_the_map() {
 }
 
 #[test]
+fn a_score_that_wavers_sends_nobody_back_and_forth() {
+    // The best are busy, and one that is hardly as good has all its room.
+    let busy = |name: &str| {
+        changed(&edge(name, "110000", "telecom"), |edge| {
+            (edge.connections, edge.load, edge.connections_max) = (800, 0.8, 1000);
+        })
+    };
+    let edges = [busy("a"), busy("b"), edge("empty", "110000", "telecom")];
+    let empty = |rate: f64| {
+        let rates = [("a", 0.01), ("b", 0.01), ("empty", rate)];
+        share_of(&ranked("110000", &edges, &told("110000", &edges, &rates, 40)), "empty")
+    };
+    for behind in [0.001, 0.003, 0.005, 0.0055, 0.006, 0.007] {
+        let (before, after) = (empty(0.01 + behind), empty(0.0105 + behind));
+        assert!(after > 0.6 * before, "{behind}: {before} to {after}");
+    }
+}
+
+#[test]
+fn the_first_good_reports_bring_no_flood() {
+    let edges = [edge("known", "110000", "telecom"), edge("new", "110000", "telecom")];
+    let new = |rates: &[(&str, f64)]| {
+        share_of(&ranked("110000", &edges, &told("110000", &edges, rates, 40)), "new")
+    };
+    let unheard = new(&[("known", 0.01)]);
+    let known = new(&[("known", 0.01), ("new", 0.008)]);
+    assert!((0.01..0.1).contains(&unheard), "{unheard}");
+    assert!(known > 0.7, "{known}");
+}
+
+#[test]
 fn an_edge_takes_no_more_than_its_quota_and_the_next_best_take_the_rest() {
     let named = |name: &str, region: &str| {
         changed(&edge(name, region, "telecom"), |edge| {
@@ -461,7 +492,7 @@ fn a_price_moves_those_who_have_as_good_a_choice() {
     let prices: Prices = [(Arc::clone(&edges[0].site), 1.2)].into();
     let conditions = Conditions { prices: Arc::new(prices), ..Conditions::default() };
     let ranking = ranked("110000", &edges, &conditions);
-    assert!(share_of(&ranking, "b") > 0.999);
+    assert!(share_of(&ranking, "b") > 0.99);
     assert_eq!(ranking.choose(b"1", |_| true)[1].explain.terms.price, 1.2);
 }
 

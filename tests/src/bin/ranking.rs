@@ -1,8 +1,9 @@
 //! Measures how well clients are sent to edges: the table of the rankings.
 //!
 //! `ranking --seeds 4` runs every policy through two hours of each of four simulated networks, then the
-//! product through one without incidents and through a month of evenings, prints the table, and
-//! writes it as `ranking.csv` beside pictures. `--large` has a thousand edges and ten million sessions.
+//! product through the same without incidents and through a month of evenings, prints the table, and
+//! writes it as `ranking.csv` beside pictures; `--parts` chooses among the three. `--large` has a thousand edges
+//! and ten million sessions.
 
 #![allow(clippy::disallowed_methods, reason = "it says how long it took")]
 #![allow(clippy::print_stdout, reason = "its output is what the program is for")]
@@ -31,8 +32,11 @@ struct Args {
     /// A thousand edges and ten million sessions, the product and the oracle alone
     #[arg(long)]
     large: bool,
-    /// The month's days; 0 leaves it out
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=31))]
+    /// What to run, with commas in between
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Table, Part::Calm, Part::Month])]
+    parts: Vec<Part>,
+    /// The month's days
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=31))]
     days: u64,
     /// The width of the near-best set, in percentage points
     #[arg(long, value_name = "PP")]
@@ -40,6 +44,16 @@ struct Args {
     /// Where the CSV and the pictures go
     #[arg(long, value_name = "DIR", default_value = "target/ranking")]
     out: PathBuf,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq)]
+enum Part {
+    /// The policies against each other
+    Table,
+    /// The product where nothing happens
+    Calm,
+    /// Bills of bandwidth, in the first network
+    Month,
 }
 
 fn main() -> ExitCode {
@@ -69,11 +83,25 @@ fn run(args: &Args) -> Result<()> {
         "no such policy; there are {}",
         NAMES.map(|(name, _)| name).join(", ")
     );
+    if args.parts.contains(&Part::Table) {
+        compare(args, &policies, &scale, &variant)?;
+    }
+    if args.parts.contains(&Part::Calm) {
+        calm(args, &scale, &variant);
+    }
+    if args.parts.contains(&Part::Month) && !args.large {
+        println!("\na month of {} days, seed 1: {}", args.days, bill(1, args.days as usize));
+    }
+    Ok(())
+}
+
+/// The table of the policies, and its files.
+fn compare(args: &Args, policies: &[Policy], scale: &Scale, variant: &Variant) -> Result<()> {
     let mut table = Table::default();
     for policy in policies {
         let start = Instant::now();
         for seed in 1..=args.seeds {
-            table.add(measure(policy, seed, &scale, &variant));
+            table.add(measure(*policy, seed, scale, variant));
         }
         let each = start.elapsed() / args.seeds as u32;
         println!("{} took {each:.1?} a seed", policy.name());
@@ -81,20 +109,14 @@ fn run(args: &Args) -> Result<()> {
     println!("\n{table}");
     let report = Report::new(&args.out)?;
     report.write(if args.large { "large" } else { "ranking" }, &table)?;
-    if !args.large {
-        calm(args, &scale, &variant, is("linecast"));
-    }
-    println!("\nthe runs and pictures of them are in {}", args.out.display());
+    println!("the runs and pictures of them are in {}\n", args.out.display());
     Ok(())
 }
 
-/// What the product does when there is nothing to do, and what it saves.
-fn calm(args: &Args, scale: &Scale, variant: &Variant, wanted: bool) {
-    if !wanted {
-        return;
-    }
+/// What the product does when there is nothing to do.
+fn calm(args: &Args, scale: &Scale, variant: &Variant) {
     let scale = Scale { incidents: false, ..*scale };
-    for policy in [Policy::Linecast, Policy::LinecastEnds, Policy::Informed] {
+    for policy in [Policy::Linecast, Policy::LinecastEnds] {
         for seed in 1..=args.seeds {
             let calm = measure(policy, seed, &scale, variant);
             let [quality, load] = calm.false_moves;
@@ -105,8 +127,5 @@ fn calm(args: &Args, scale: &Scale, variant: &Variant, wanted: bool) {
                 calm.believed
             );
         }
-    }
-    if args.days > 0 {
-        println!("\na month of {} days, seed 1: {}", args.days, bill(1, args.days as usize));
     }
 }

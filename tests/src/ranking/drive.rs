@@ -31,9 +31,6 @@ impl Scale {
     /// A thousand edges with ten million sessions.
     pub const LARGE: Self =
         Self { edges: 1000, sessions: 10_000_000.0, ticks: 720, incidents: true };
-
-    /// A small network for some minutes.
-    pub const SMOKE: Self = Self { edges: 20, sessions: 20_000.0, ticks: 240, incidents: true };
 }
 
 /// What may be changed about the product, to see what it is worth.

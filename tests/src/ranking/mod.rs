@@ -29,3 +29,16 @@ pub use month::{Month, bill};
 pub use outcome::{Outcome, Table};
 pub use policy::{NAMES, Policy, named};
 pub use report::{CSV, Report};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_where_nothing_happens() {
+        // Half an hour of the usual network.
+        let calm = Scale { incidents: false, ticks: 360, ..Scale::USUAL };
+        let ran = measure(Policy::Linecast, 1, &calm, &Variant::default());
+        assert_eq!((ran.false_moves, ran.believed), ([0, 0], 0));
+    }
+}

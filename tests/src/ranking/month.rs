@@ -10,8 +10,8 @@ use svrlist::ranking::{Conditions, Prices};
 
 use super::drive::Scale;
 use super::outcome::percentile;
-use super::policy::{Told, exactly, planned};
-use super::world::World;
+use super::policy::{Told, exactly, planned_over};
+use super::world::{SESSION_TICKS, TICK_SECONDS, World};
 
 /// What a month came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,61 +80,63 @@ struct Ran {
 
 fn run(world: &World, days: usize, mut budgets: Option<BTreeMap<Arc<str>, Budget>>) -> Ran {
     let width = world.edges.len();
-    let stay = (-TICK_SECONDS / 600.0).exp();
     let numbers: Vec<usize> = (0..width).collect();
     let known = exactly(world, &world.listed(0, &vec![0.0; width]), world.base(), width).view;
     let mut sessions = vec![0.0; world.cells.len() * width];
     let mut rates: BTreeMap<Arc<str>, Vec<f64>> = BTreeMap::new();
     let (mut lost, mut all, mut highest) = (0.0, 0.0, 0.0_f64);
-    let mut slot: BTreeMap<Arc<str>, f64> = BTreeMap::new();
-    for tick in 0..days * SLOTS_A_DAY * TICKS_A_SLOT {
-        let hour = (tick as f64 * TICK_SECONDS / 3600.0) % 24.0;
-        let come = world.arrivals * (TICK_SECONDS / 5.0) * busy(hour);
+    for slot in 0..days * SLOTS_A_DAY {
+        let busy = busy((slot % SLOTS_A_DAY) as f64 * 24.0 / SLOTS_A_DAY as f64);
+        let steps = if busy > BUSY { STEPS_BUSY } else { STEPS_CALM };
+        let ticks = SLOT_TICKS / steps as f64;
+        let stay = (-ticks / SESSION_TICKS).exp();
+        let come = world.arrivals * ticks * busy;
         let demand: Vec<f64> = world.cells.iter().map(|place| place.weight * come).collect();
-        let loads = loads(world, &sessions);
-        highest = loads.iter().copied().fold(highest, f64::max);
-        let edges: Vec<Arc<Edge>> = world.listed(0, &loads);
-        let sites = rates_of(world, &loads);
-        let mut conditions = Conditions { view: known.clone(), ..Conditions::default() };
-        if let Some(budgets) = &mut budgets {
-            let price = |(site, rate): (&Arc<str>, &f64)| {
-                Some((Arc::clone(site), budgets.get(site)?.price(*rate)))
+        let mut of_slot: BTreeMap<Arc<str>, f64> = BTreeMap::new();
+        for _ in 0..steps {
+            let loads = loads(world, &sessions);
+            highest = loads.iter().copied().fold(highest, f64::max);
+            let edges: Vec<Arc<Edge>> = world.listed(0, &loads);
+            let sites = rates_of(world, &loads);
+            let mut conditions = Conditions { view: known.clone(), ..Conditions::default() };
+            if let Some(budgets) = &mut budgets {
+                let price = |(site, rate): (&Arc<str>, &f64)| {
+                    Some((Arc::clone(site), budgets.get(site)?.price(*rate)))
+                };
+                conditions.prices = Arc::new(sites.iter().filter_map(price).collect::<Prices>());
+            }
+            let told = Told {
+                world,
+                tick: slot,
+                edges: &edges,
+                numbers: &numbers,
+                heard: &[],
+                demand: &demand,
+                drops: world.base(),
+                loads: &loads,
             };
-            conditions.prices = Arc::new(sites.iter().filter_map(price).collect::<Prices>());
-        }
-        let told = Told {
-            world,
-            tick,
-            edges: &edges,
-            numbers: &numbers,
-            heard: &[],
-            demand: &demand,
-            drops: world.base(),
-            loads: &loads,
-        };
-        let (shares, _) = planned(&told, &conditions);
-        sessions.iter_mut().for_each(|sessions| *sessions *= stay);
-        for (cell, shares) in shares.iter().enumerate() {
-            for (edge, share) in shares {
-                sessions[cell * width + edge] += demand[cell] * share;
+            let (shares, _) = planned_over(&told, &conditions, ticks);
+            sessions.iter_mut().for_each(|sessions| *sessions *= stay);
+            for (cell, shares) in shares.iter().enumerate() {
+                for (edge, share) in shares {
+                    sessions[cell * width + edge] += demand[cell] * share;
+                }
+            }
+            for (sessions, drop) in sessions.iter().zip(world.base()) {
+                lost += sessions * drop * ticks;
+                all += sessions * ticks;
+            }
+            for (site, rate) in sites {
+                if let Some(budget) = budgets.as_mut().and_then(|budgets| budgets.get_mut(&site)) {
+                    budget.handle_rate(rate);
+                }
+                *of_slot.entry(site).or_default() += rate / steps as f64;
             }
         }
-        for (sessions, drop) in sessions.iter().zip(world.base()) {
-            lost += sessions * drop;
-            all += sessions;
+        for (site, rate) in of_slot {
+            rates.entry(site).or_default().push(rate);
         }
-        for (site, rate) in sites {
-            if let Some(budget) = budgets.as_mut().and_then(|budgets| budgets.get_mut(&site)) {
-                budget.handle_rate(rate);
-            }
-            *slot.entry(site).or_default() += rate / TICKS_A_SLOT as f64;
-        }
-        if (tick + 1) % TICKS_A_SLOT == 0 {
-            for (site, rate) in std::mem::take(&mut slot) {
-                rates.entry(site).or_default().push(rate);
-            }
-            budgets.iter_mut().flat_map(BTreeMap::values_mut).for_each(Budget::handle_slot_end);
-        }
+        budgets.iter_mut().flat_map(BTreeMap::values_mut).for_each(Budget::handle_slot_end);
     }
     let billed = rates.into_iter().map(|(site, rates)| (site, percentile(rates, 0.95)));
     Ran { billed: billed.collect(), drop: lost / all, load: highest }
@@ -168,7 +170,14 @@ const BITS: f64 = 100_000.0;
 
 const SLOTS_A_DAY: usize = 288;
 
-/// A slot of five minutes is two ticks.
-const TICKS_A_SLOT: usize = 2;
+const SLOT_TICKS: f64 = 300.0 / TICK_SECONDS;
 
-const TICK_SECONDS: f64 = 300.0 / TICKS_A_SLOT as f64;
+/// Plans of a busy slot, each of which holds for half a minute with the quotas of as long: loads and prices follow
+/// about as late as in the product, whose plans hold for five seconds and know of loads ten seconds late.
+const STEPS_BUSY: usize = 10;
+
+/// And while no edge is so full, and no site so near its level, that they matter.
+const STEPS_CALM: usize = 2;
+
+/// Of the peak's sessions, those from which a slot is busy.
+const BUSY: f64 = 0.66;

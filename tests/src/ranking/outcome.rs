@@ -27,8 +27,10 @@ pub struct Outcome {
     pub moved: Vec<f64>,
     /// The same for edges that died.
     pub buried: Vec<f64>,
-    /// (carrier, edge) pairs that lost nine tenths of their new sessions within a minute though nothing
-    /// had happened: those that had room all the time, and all, as load moves sessions too.
+    /// How often a (carrier, edge) pair lost nine tenths of its new sessions though nothing had happened: a tick in
+    /// which it got a tenth or less of what was usual in the minute before, which was at least half a percent of
+    /// all that the carrier's clients began; once in two minutes at most. First where the edge had
+    /// room all that minute, then all, as load moves sessions too.
     pub false_moves: [usize; 2],
     /// Incidents that were believed in, summed over ticks.
     pub believed: usize,

@@ -277,8 +277,17 @@ pub(super) fn exactly(
 
 /// What the product's plan is, in the world's numbers.
 pub(super) fn planned(told: &Told<'_>, conditions: &Conditions) -> (Vec<Shares>, Vec<Ranking>) {
-    let leaving = 1.0 - (-1.0 / SESSION_TICKS).exp();
-    let quota = |edge: &Arc<Edge>| Quota::of(edge, f64::from(edge.connections) * leaving);
+    planned_over(told, conditions, 1.0)
+}
+
+/// The same for a plan that holds for so many ticks, with demands of all of them.
+pub(super) fn planned_over(
+    told: &Told<'_>,
+    conditions: &Conditions,
+    ticks: f64,
+) -> (Vec<Shares>, Vec<Ranking>) {
+    let leaving = 1.0 - (-ticks / SESSION_TICKS).exp();
+    let quota = |edge: &Arc<Edge>| Quota::over(edge, f64::from(edge.connections) * leaving, ticks);
     let quotas: Vec<Quota> = told.edges.iter().map(quota).collect();
     let demands: Vec<Demand> = told
         .world
