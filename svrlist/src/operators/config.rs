@@ -77,7 +77,8 @@ fn read_account(reader: &mut Reader, name: &str) -> Account {
     let key = reader.secret(
         &key_at,
         "What this operator's programs send as `Authorization: Bearer KEY`; make it of 128 random \
-         bits or more. Fewer than 16 characters are bound by the pace of guesses.",
+         bits or more. Fewer than 16 characters are bound by the pace of guesses, their changes by \
+         `http.body_bytes_max`.",
     );
     let roles = [Role::Viewer, Role::Admin].map(|role| (role.name(), role));
     let role = reader.one_of(

@@ -243,6 +243,27 @@ async fn a_wrong_key_counts_once() {
 }
 
 #[tokio::test]
+async fn what_is_too_large_says_nothing_of_a_short_key() {
+    let pki = Pki::new();
+    let mut config = config(&pki);
+    let text = "[operator.dev]\nkey = \"dev\"\nrole = \"admin\"";
+    config.operators = crate::config::tests::config(text).unwrap().operators;
+    let running = Running::start(config).await;
+    for key in ["dev", "guess"] {
+        let request = format!(
+            "PUT /api/control HTTP/1.1\r\nhost: list\r\nauthorization: Bearer {key}\r\n\
+             content-length: 9000\r\nexpect: 100-continue\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(running.addresses.listen).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 413", "{key}");
+    }
+    running.end().await;
+}
+
+#[tokio::test]
 async fn changes_need_an_admin_and_name_what_is_wrong() {
     let pki = Pki::new();
     let running = Running::start(config(&pki)).await;
