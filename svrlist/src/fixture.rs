@@ -1,6 +1,6 @@
-//! What the tests of this crate have in common: reports of made-up edges.
+//! What the tests of this crate have in common: reports of made-up edges, and who watches them.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -8,7 +8,10 @@ use http_body_util::BodyExt;
 use shared::io::http::Response;
 use shared::wire::control;
 
+use crate::dashboard::facts::{Facts, Roster};
 use crate::edge::Edge;
+use crate::planner::Planned;
+use crate::registry::{List, Registry};
 use crate::site::Moment;
 
 /// The report of an idle edge with a goim listener on 7611 and an HTTP listener on 7612.
@@ -49,6 +52,40 @@ pub(crate) fn line_report() -> control::LineReport {
 /// An idle edge.
 pub(crate) fn edge(name: &str, region: &str, carrier: &str) -> Edge {
     Edge::from_report(&report(name, region, carrier)).expect("the fixture is a good report")
+}
+
+/// Edges that report, and who watches them, at given times.
+pub(crate) struct Scene {
+    pub(crate) registry: Registry,
+    pub(crate) roster: Roster,
+    pub(crate) now: Moment,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let calendar = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let now = Moment { calendar, ..moment(0) };
+        Self { registry: Registry::default(), roster: Roster::default(), now }
+    }
+
+    pub(crate) fn wait(&mut self, seconds: u64) {
+        self.now.monotonic += Duration::from_secs(seconds);
+        self.now.calendar += Duration::from_secs(seconds);
+    }
+
+    pub(crate) fn report(&mut self, edge: Edge) {
+        self.registry.handle_report(edge, self.now.monotonic);
+    }
+
+    pub(crate) fn list(&mut self) -> Arc<List> {
+        self.registry.handle_tick(self.now.monotonic);
+        self.registry.list()
+    }
+
+    /// What is to be seen of these edges, by this plan.
+    pub(crate) fn facts(&mut self, list: &List, planned: Planned) -> Facts {
+        self.roster.handle_list(list, Arc::new(planned), self.now)
+    }
 }
 
 /// The body of a response that is all there.

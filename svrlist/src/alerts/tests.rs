@@ -1,40 +1,31 @@
 //! Made-up networks that get into trouble, at given times.
 
-use std::time::UNIX_EPOCH;
-
 use geo_data::{Carrier, Cell, Region};
 
 use super::*;
-use crate::dashboard::facts::Roster;
 use crate::edge::Edge;
-use crate::fixture::{line_report, report};
+use crate::fixture::{Scene, line_report, report};
 use crate::learning::{Learning, Tally};
 use crate::planner::{Planned, SiteAccount};
 use crate::ranking::Policy;
-use crate::registry::{List, Listed, Registry};
+use crate::registry::{List, Listed};
 
 /// A network that is looked at every second while its edges report.
 struct World {
-    registry: Registry,
-    roster: Roster,
+    scene: Scene,
     planned: Planned,
     refused: Refused,
     alerts: Alerts,
-    now: Moment,
     edges: BTreeMap<&'static str, Edge>,
 }
 
 impl World {
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of the test")]
     fn new() -> Self {
-        let calendar = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         Self {
-            registry: Registry::default(),
-            roster: Roster::default(),
+            scene: Scene::new(),
             planned: Planned::default(),
             refused: Refused::default(),
             alerts: Alerts::default(),
-            now: Moment { monotonic: Instant::now(), calendar },
             edges: BTreeMap::new(),
         }
     }
@@ -65,16 +56,16 @@ impl World {
 
     fn pass(&mut self, seconds: u64) {
         for _ in 0..seconds {
-            self.now.monotonic += Duration::from_secs(1);
-            self.now.calendar += Duration::from_secs(1);
-            for edge in self.edges.values() {
-                self.registry.handle_report(edge.clone(), self.now.monotonic);
-            }
-            self.registry.handle_tick(self.now.monotonic);
-            let planned = Arc::new(self.planned.clone());
-            let facts = self.roster.handle_list(&self.registry.list(), planned, self.now);
-            self.alerts.handle_facts(&facts, self.refused, self.now);
+            self.scene.wait(1);
+            self.edges.values().for_each(|edge| self.scene.report(edge.clone()));
+            let list = self.scene.list();
+            self.see(&list);
         }
+    }
+
+    fn see(&mut self, list: &List) {
+        let facts = self.scene.facts(list, self.planned.clone());
+        self.alerts.handle_facts(&facts, self.refused, self.scene.now);
     }
 
     /// What is open, each with what is under it.
@@ -280,7 +271,7 @@ fn clients_that_have_trouble_with_an_edge_are_an_alert() {
     for tick in 0..30 {
         let bad = if tick < 20 { 0.01 } else { 0.4 };
         let edges: Vec<Arc<Edge>> = world.edges.values().cloned().map(Arc::new).collect();
-        let view = learning.handle_tick(&edges, world.now.monotonic);
+        let view = learning.handle_tick(&edges, world.scene.now.monotonic);
         world.planned.conditions.view = view;
         let reports = 500.0;
         let good = Tally { reports, bad: 0.01 * reports, ..Tally::default() };
@@ -437,18 +428,17 @@ fn outage(edges: usize, lines: usize) -> (Vec<Duration>, usize) {
     for second in 0..80 {
         // Down from second 5 to 25; all edges are busy with it, too, so that their zone is closed.
         let down = (5..25).contains(&second);
-        world.now.monotonic += Duration::from_secs(1);
-        world.now.calendar += Duration::from_secs(1);
+        world.scene.wait(1);
         let listed = made.iter().map(|edge| {
             let mut edge = Edge::clone(edge);
             edge.busy = down;
             edge.lines.iter_mut().for_each(|line| line.up = !down);
-            Listed { edge: Arc::new(edge), heard: world.now.monotonic, cut_off_since: None }
+            Listed { edge: Arc::new(edge), heard: world.scene.now.monotonic, cut_off_since: None }
         });
         let list = List { generation: second, edges: listed.collect(), stale: false };
-        let facts = world.roster.handle_list(&list, Arc::default(), world.now);
+        let facts = world.scene.facts(&list, Planned::default());
         let before = cpu_time();
-        world.alerts.handle_facts(&facts, world.refused, world.now);
+        world.alerts.handle_facts(&facts, world.refused, world.scene.now);
         most = most.max(world.alerts.open().len());
         world.alerts.poll_notices();
         times.push(cpu_time() - before);

@@ -1,71 +1,44 @@
 //! Views of made-up networks at given times.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use geo_data::{Carrier, Cell, Region};
 use hyper::HeaderMap;
 use serde_json::Value;
 use shared::io::http::Query;
 
-use super::facts::{Roster, State};
+use super::facts::State;
 use super::*;
 use crate::edge::Edge;
-use crate::fixture::{body, edge, line_report, report};
+use crate::fixture::{Scene, body, edge, line_report, report};
 use crate::learning::{Ends, Learning};
 use crate::planner::Planned;
 use crate::ranking::{Conditions, Policy};
-use crate::registry::{List, Registry};
-use crate::site::Moment;
 
 /// Edges that report, what is learnt of them, and a clock.
 struct World {
-    registry: Registry,
-    roster: Roster,
+    scene: Scene,
     learning: Learning,
     policy: Policy,
-    now: Moment,
 }
 
 impl World {
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of the test")]
     fn new() -> Self {
-        let calendar = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        Self {
-            registry: Registry::default(),
-            roster: Roster::default(),
-            learning: Learning::new(),
-            policy: Policy::default(),
-            now: Moment { monotonic: Instant::now(), calendar },
-        }
-    }
-
-    fn wait(&mut self, seconds: u64) {
-        self.now.monotonic += Duration::from_secs(seconds);
-        self.now.calendar += Duration::from_secs(seconds);
-    }
-
-    fn report(&mut self, edge: Edge) {
-        self.registry.handle_report(edge, self.now.monotonic);
-    }
-
-    fn list(&mut self) -> Arc<List> {
-        self.registry.handle_tick(self.now.monotonic);
-        self.registry.list()
+        Self { scene: Scene::new(), learning: Learning::new(), policy: Policy::default() }
     }
 
     fn learn(&mut self) {
-        let list = self.list();
+        let list = self.scene.list();
         let edges = list.edges.iter().map(|listed| &listed.edge);
-        self.learning.handle_tick(edges, self.now.monotonic);
+        self.learning.handle_tick(edges, self.scene.now.monotonic);
     }
 
     fn facts(&mut self) -> Facts {
-        let list = self.list();
+        let list = self.scene.list();
         let policy = Arc::new(self.policy.clone());
         let conditions = Conditions { view: self.learning.view(), policy, ..Conditions::default() };
         let planned = Planned { conditions, ..Planned::default() };
-        self.roster.handle_list(&list, Arc::new(planned), self.now)
+        self.scene.facts(&list, planned)
     }
 
     fn see(&mut self, view: &View) -> (StatusCode, Value) {
@@ -104,7 +77,7 @@ fn the_overview_tells_of_edges_sites_and_zones() {
     let mut second = report("bj-2", "110000", "unicom");
     (second.site, second.connections, second.bits_out) = ("bj".to_owned(), 2, 7);
     for report in [&first, &second] {
-        world.report(Edge::from_report(report).unwrap());
+        world.scene.report(Edge::from_report(report).unwrap());
     }
     world.policy.zone_shares.insert("green".to_owned(), 0.0);
     let (status, overview) = world.see(&View::Overview);
@@ -138,7 +111,7 @@ fn the_state_of_an_edge_is_one_word() {
         let mut edge = edge("a", "110000", "telecom");
         change(&mut edge);
         world.policy.drained.sites.insert("closed".to_owned());
-        world.report(edge);
+        world.scene.report(edge);
         world.facts().edges[0].state
     };
     assert_eq!(of(|_| {}), State::Open);
@@ -153,21 +126,21 @@ fn the_state_of_an_edge_is_one_word() {
 #[test]
 fn a_lost_edge_is_shown_for_an_hour_and_one_that_said_goodbye_is_not() {
     let mut world = World::new();
-    world.report(edge("stays", "110000", "telecom"));
-    world.report(edge("dies", "110000", "telecom"));
-    world.report(Edge { draining: true, ..edge("leaves", "110000", "telecom") });
+    world.scene.report(edge("stays", "110000", "telecom"));
+    world.scene.report(edge("dies", "110000", "telecom"));
+    world.scene.report(Edge { draining: true, ..edge("leaves", "110000", "telecom") });
     assert_eq!(world.facts().edges.len(), 3);
     for _ in 0..6 {
-        world.wait(2);
-        world.report(edge("stays", "110000", "telecom"));
+        world.scene.wait(2);
+        world.scene.report(edge("stays", "110000", "telecom"));
     }
     let facts = world.facts();
     let states: Vec<_> = facts.edges.iter().map(|s| (&*s.edge.name, s.state)).collect();
     assert_eq!(states, [("dies", State::Lost), ("stays", State::Open)]);
     let (_, map) = world.see(&View::Map);
     assert_eq!(map["edges"].as_array().unwrap().len(), 1, "nobody is sent to a lost edge");
-    world.wait(facts::SHOWN_FOR.as_secs());
-    world.report(edge("stays", "110000", "telecom"));
+    world.scene.wait(facts::SHOWN_FOR.as_secs());
+    world.scene.report(edge("stays", "110000", "telecom"));
     assert_eq!(world.facts().edges.len(), 1);
 }
 
@@ -175,14 +148,14 @@ fn a_lost_edge_is_shown_for_an_hour_and_one_that_said_goodbye_is_not() {
 fn the_map_and_the_pages_tell_what_was_learnt() {
     let mut world = World::new();
     for round in 0..40 {
-        world.report(edge("good", "110000", "telecom"));
-        world.report(edge("other", "440100", "mobile"));
+        world.scene.report(edge("good", "110000", "telecom"));
+        world.scene.report(edge("other", "440100", "mobile"));
         world.learn();
         let ends = Ends { normal: 90, reset: 10, ..Ends::default() };
         if round > 0 {
             world.learning.intake.handle_ends(&"good".into(), beijing(), &ends);
         }
-        world.wait(2);
+        world.scene.wait(2);
     }
     let (_, map) = world.see(&View::Map);
     assert_eq!((&map["edges"][0]["name"], &map["left_out"]), (&"good".into(), &0.into()));
@@ -204,18 +177,18 @@ fn the_map_and_the_pages_tell_what_was_learnt() {
 #[test]
 fn a_view_is_written_once_a_shot_and_a_map_once_in_a_while() {
     let mut world = World::new();
-    world.report(edge("a", "110000", "telecom"));
+    world.scene.report(edge("a", "110000", "telecom"));
     let dashboard = Dashboard::default();
     dashboard.show(world.facts());
     let (shot, map) = (dashboard.shot(), dashboard.shot().map());
     assert_eq!(shot.overview().as_ptr(), shot.overview().as_ptr(), "the very same bytes");
     let page = |name: &str| shot.page(&View::Edge(name.to_owned()));
     assert_eq!(page("a").unwrap().as_ptr(), page("a").unwrap().as_ptr());
-    world.wait(1);
+    world.scene.wait(1);
     dashboard.show(world.facts());
     assert_ne!(dashboard.shot().overview(), shot.overview(), "the time went on");
     assert_eq!(dashboard.shot().map().as_ptr(), map.as_ptr(), "not yet");
-    world.wait(map::LASTS.as_secs());
+    world.scene.wait(map::LASTS.as_secs());
     dashboard.show(world.facts());
     assert_ne!(dashboard.shot().map().as_ptr(), map.as_ptr());
 }
@@ -310,13 +283,13 @@ fn histories_are_sampled_and_told_with_nulls_where_nothing_was_heard() {
     told.lines[0].line = 4;
     for second in 0..60 {
         if second < 20 {
-            world.report(Edge::from_report(&told).unwrap());
+            world.scene.report(Edge::from_report(&told).unwrap());
         }
         let facts = world.facts();
         kept.handle_samples(history::samples(&facts), facts.now_ms);
-        world.wait(1);
+        world.scene.wait(1);
     }
-    let now_ms = world.now.since_1970_ms();
+    let now_ms = world.scene.now.since_1970_ms();
     let from = now_ms - 60_000;
     let names = "edge.a.connections,site.site-a.bits_out,line.a.4.rtt_ms,line.a.5.rtt_ms";
     let ask =
@@ -343,13 +316,13 @@ fn histories_are_sampled_and_told_with_nulls_where_nothing_was_heard() {
 fn a_pair_of_which_much_is_known_has_a_history() {
     let mut world = World::new();
     for round in 0..40 {
-        world.report(edge("a", "110000", "telecom"));
+        world.scene.report(edge("a", "110000", "telecom"));
         world.learn();
         let ends = Ends { normal: 90, reset: 10, ..Ends::default() };
         if round > 0 {
             world.learning.intake.handle_ends(&"a".into(), beijing(), &ends);
         }
-        world.wait(2);
+        world.scene.wait(2);
     }
     let samples = history::samples(&world.facts());
     let named = samples.iter().map(|(series, _)| series.to_string());
