@@ -271,7 +271,12 @@ impl Site {
     pub fn learn(&self, now: Moment) {
         let list = self.list.load_full();
         let edges = list.edges.iter().map(|listed| &listed.edge);
-        let heard = self.intake().handle_tick(now.monotonic);
+        let heard = {
+            let mut intake = self.intake();
+            // While no edge is heard nobody makes a list anew, and what clients tell of the old one counts.
+            intake.handle_list(edges.clone().map(|edge| &edge.name));
+            intake.handle_tick(now.monotonic)
+        };
         let view = self.lessons().handle_tick(heard, edges);
         let by = self.wanted().clone();
         let asked = self.asks.take();

@@ -306,6 +306,31 @@ fn an_edge_that_fails_its_clients_is_told_last() {
 }
 
 #[test]
+fn clients_of_a_stale_list_are_heard_for_as_long_as_it_lasts() {
+    let mut world = World::new(WITH_TOKENS);
+    world.site.learn(world.now);
+    let mut told = 0;
+    let begun = world.now.monotonic;
+    // No edge is heard, so no list is made, but clients tell of the one that there is.
+    while world.now.monotonic < begun + 2 * Duration::from_secs(3600) {
+        let (_, answer) = world.get_as("/svrlist", BEIJING, None);
+        let body = serde_json::json!({
+            "token": answer["token"],
+            "session": format!("session {told}"),
+            "reports": [{ "edge": first(&answer), "attempts": 1 }],
+        });
+        assert_eq!(world.report(BEIJING, &body).0, StatusCode::NO_CONTENT);
+        told += 1;
+        for _ in 0..4 {
+            world.pass(learning::TICK);
+            world.site.learn(world.now);
+        }
+    }
+    assert!(told > 300);
+    assert_eq!(world.site.metrics.refused().clients_heard, told);
+}
+
+#[test]
 fn a_token_is_worth_little_outside_its_cell() {
     let reports = |from: &dyn Fn(u64) -> String| {
         let mut world = World::new(WITH_TOKENS);
