@@ -3,7 +3,8 @@
 //! A machine's calendar may be put right, or be wrong: then what was counted by months would be billed, and what
 //! is kept for a month be forgotten, in a moment. So one that jumps is believed once it has stayed where it
 //! jumped to: for [`SETTLED_AFTER`]; after a jump by more than [`FAR`] for as long as it was right before, within
-//! [`FAR_SETTLED_AFTER`]. Until then the time is what it would have been.
+//! [`FAR_SETTLED_AFTER`]. Until then the time is what it would have been. After a restart a calendar may be far
+//! ahead because the machine was away; one far behind what was known before is wrong, and settles last.
 //!
 //! Invariant: from one look to the next the time goes on by what passed on the other clock, give or take
 //! [`DRIFT_MAX`], unless a jump has settled.
@@ -78,8 +79,15 @@ impl Calendar {
         if off.unsigned_abs() <= FAR.as_secs() {
             return SETTLED_AFTER;
         }
-        let right = self.right_since.map(|right| since.saturating_duration_since(right));
-        right.unwrap_or_default().clamp(SETTLED_AFTER, FAR_SETTLED_AFTER)
+        match self.right_since {
+            Some(right) => {
+                let right = since.saturating_duration_since(right);
+                right.clamp(SETTLED_AFTER, FAR_SETTLED_AFTER)
+            }
+            // Nobody is away for less than no time: this clock has no battery, and waits for the network's.
+            None if self.last.is_some() && off < 0 => FAR_SETTLED_AFTER,
+            None => SETTLED_AFTER,
+        }
     }
 }
 
@@ -205,6 +213,17 @@ mod tests {
                 assert_eq!(world.off(), 0);
             }
         }
+        // The time comes from the network, and that is late.
+        let mut world = World::new(Calendar::resumed(last), 0);
+        assert!(!world.look());
+        assert_eq!(world.pass(60), 60);
+        world.jump(START as i64);
+        assert!(world.look());
+        assert_eq!(world.off(), 0);
+        let mut world = World::new(Calendar::resumed(last), 0);
+        world.look();
+        assert_eq!(world.pass(2000), 1440, "unless it stays so");
+        assert_eq!(world.off(), 0);
         let mut world = World::new(Calendar::resumed(last), START + 4000 * DAY);
         world.look();
         assert_eq!(world.pass(100), 10, "or it was away for so long");
