@@ -19,6 +19,7 @@ pub mod calendar;
 pub mod config;
 pub mod control;
 pub mod dashboard;
+pub mod drain;
 pub mod edge;
 pub mod ends;
 #[cfg(test)]

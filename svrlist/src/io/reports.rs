@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use super::{Desk, blocking};
+use crate::drain::{Drains, Step};
 use crate::edge::Edge;
 use crate::pace::Pace;
 
@@ -27,13 +28,13 @@ pub(super) struct Intake {
     desk: Arc<Desk>,
     nodes: Nodes,
     weights: BTreeMap<String, f64>,
-    /// Whose turn it is to [find out](Line::find_elsewhere), which takes a while in a large network.
-    finding: Semaphore,
+    /// Whose turn it is to [find out](Self::find), which takes a while in a large network.
+    finding: Arc<Semaphore>,
 }
 
 impl Intake {
     pub(super) fn new(desk: Arc<Desk>, nodes: Nodes, weights: BTreeMap<String, f64>) -> Self {
-        Self { desk, nodes, weights, finding: Semaphore::new(FINDING_MAX) }
+        Self { desk, nodes, weights, finding: Arc::new(Semaphore::new(FINDING_MAX)) }
     }
 
     /// Answers lines until the shutdown.
@@ -146,6 +147,21 @@ impl Intake {
         }
     }
 
+    /// Finds out where the edge's clients may go instead.
+    async fn find(self: Arc<Self>, edge: Arc<Edge>) -> Found {
+        let turn = Arc::clone(&self.finding).acquire_owned().await;
+        let desk = Arc::clone(&self.desk);
+        let find = move || {
+            // What is begun goes on though its line ends, and its turn lasts as long.
+            let _turn = turn;
+            let version = Some(desk.site.version());
+            let edges = desk.site.list().edges.len();
+            let elsewhere = Elsewhere { alternatives: desk.site.elsewhere(&edge) };
+            Found { version, edges, at: Some(Instant::now()), elsewhere }
+        };
+        blocking(find).await
+    }
+
     fn ends(&self, edge: &Edge, ends: &Ends, refused: &mut bool) {
         let told = self.desk.site.handle_ends(edge, ends);
         self.desk.metrics.ended(told.is_ok());
@@ -190,8 +206,7 @@ struct Line {
     /// Finds out where the edge's clients may go instead; at most one task.
     finding: JoinSet<Found>,
     found: Found,
-    /// How many clients a second the edge knows it is to send on.
-    drain: Option<f64>,
+    drains: Drains,
 }
 
 /// Where an edge's clients may go instead, and [of when](crate::site::Site::version) that is.
@@ -215,7 +230,7 @@ impl Line {
             edge: None,
             finding: JoinSet::new(),
             found: Found::default(),
-            drain: None,
+            drains: Drains::default(),
         }
     }
 
@@ -282,18 +297,7 @@ impl Line {
         if fresh && !sends_on {
             return;
         }
-        let intake = Arc::clone(&self.intake);
-        self.finding.spawn(async move {
-            let _turn = intake.finding.acquire().await;
-            let desk = Arc::clone(&intake.desk);
-            let find = move || {
-                let version = Some(desk.site.version());
-                let edges = desk.site.list().edges.len();
-                let elsewhere = Elsewhere { alternatives: desk.site.elsewhere(&edge) };
-                Found { version, edges, at: Some(Instant::now()), elsewhere }
-            };
-            blocking(find).await
-        });
+        self.finding.spawn(Arc::clone(&self.intake).find(edge));
     }
 
     /// Clients a second that operators want the edge to send on.
@@ -315,18 +319,16 @@ impl Line {
     async fn tell_drain(&mut self) -> Result<(), LineError> {
         let Some(edge) = &self.edge else { return Ok(()) };
         let rate_per_s = self.wanted_rate(edge);
-        if self.drain == Some(rate_per_s) {
-            return Ok(());
+        let plan = self.intake.desk.site.version().1;
+        let found = self.found.version.map(|(_, plan)| plan);
+        match self.drains.handle_rate(rate_per_s, plan, found) {
+            Step::Nothing => Ok(()),
+            Step::Find => {
+                self.find_elsewhere();
+                Ok(())
+            }
+            Step::Tell => self.send(down::Kind::Drain(Drain { rate_per_s })).await,
         }
-        let planned = |version: (u64, u64)| version.1;
-        if self.found.version.map(planned) != Some(planned(self.intake.desk.site.version())) {
-            self.find_elsewhere();
-        }
-        if !self.finding.is_empty() {
-            return Ok(());
-        }
-        self.drain = Some(rate_per_s);
-        self.send(down::Kind::Drain(Drain { rate_per_s })).await
     }
 }
 
@@ -348,3 +350,44 @@ const FINDING_MAX: usize = 1;
 
 /// How long the end of the service waits for its close to be sent.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+    use crate::fixture;
+    use crate::io::Svrlist;
+    use crate::io::tests::Pki;
+
+    #[test]
+    fn a_line_that_ends_gives_no_other_its_turn_before_its_own_is_over() {
+        // One thread does what takes a while, so that what waits for it can be watched.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let pki = Pki::new();
+            let svrlist = Svrlist::open(pki.config()).await.unwrap();
+            let intake = Arc::new(Intake::new(svrlist.desk, svrlist.nodes, BTreeMap::new()));
+            let (free, held) = std::sync::mpsc::channel::<()>();
+            let holding = spawn_blocking(move || held.recv());
+            let edge = Arc::new(fixture::edge("bj-1", "110000", "telecom"));
+            let mut line = Box::pin(Arc::clone(&intake).find(edge));
+            let begun = poll_fn(|cx| Poll::Ready(line.as_mut().poll(cx).is_pending())).await;
+            assert!(begun);
+            drop(line);
+            assert_eq!(intake.finding.available_permits(), 0);
+            drop(free);
+            let _ = holding.await;
+            // The one thread has done it before this.
+            spawn_blocking(|| ()).await.unwrap();
+            assert_eq!(intake.finding.available_permits(), FINDING_MAX);
+        });
+    }
+}
