@@ -329,6 +329,7 @@ impl Svrlist {
             tasks.spawn_essential("state", state.keep(Arc::clone(&desk), shutdown.clone()));
         }
         tasks.spawn_essential("tick", tick(Arc::clone(&desk), shutdown.clone()));
+        tasks.spawn_essential("lessons", learn(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("board", board::run(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("histories", board::keep(Arc::clone(&desk), shutdown.clone()));
         tasks.spawn_essential("webhook", board::notify(Arc::clone(&desk), shutdown.clone()));
@@ -379,22 +380,27 @@ fn now() -> Moment {
 async fn tick(desk: Arc<Desk>, shutdown: Shutdown) {
     let mut interval = tokio::time::interval(TICK);
     let mut urgent = tokio::time::interval(RELIST_EVERY);
-    let mut lesson = tokio::time::interval(learning::TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     urgent.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    lesson.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.triggered() => return,
             _ = interval.tick() => desk.tell(|registry, now| registry.handle_tick(now)),
             _ = urgent.tick() => desk.tell(|registry, now| registry.handle_urgent(now)),
+        }
+    }
+}
+
+/// A lesson takes longer than news of edges may wait, so lessons are a task of their own.
+async fn learn(desk: Arc<Desk>, shutdown: Shutdown) {
+    let mut lesson = tokio::time::interval(learning::TICK);
+    lesson.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.triggered() => return,
             _ = lesson.tick() => {
-                // It may take longer than an answer may wait.
                 let desk = Arc::clone(&desk);
-                let learning = tokio::task::spawn_blocking(move || desk.site.learn(now()));
-                if let Err(error) = learning.await {
-                    std::panic::resume_unwind(error.into_panic());
-                }
+                blocking(move || desk.site.learn(now())).await;
             }
         }
     }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::fixture;
+use crate::registry::RELISTS_AT_ONCE;
 
 mod board;
 mod contract;
@@ -202,6 +203,38 @@ async fn an_edge_reports_and_a_client_is_told_of_it() {
     assert_eq!(get(http, "/api/edges/sh-1").await.0, 404);
 
     running.end().await;
+}
+
+#[test]
+fn news_of_edges_waits_for_no_lesson() {
+    // Lessons are learnt where one thread does what takes a while, and that is held for as long as this lasts.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let pki = Pki::new();
+        let svrlist = Svrlist::open(pki.config()).await.unwrap();
+        let desk = Arc::clone(&svrlist.desk);
+        let (free, held) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || held.recv());
+        let running = Running::serve(svrlist);
+        let listed = async {
+            // The first are listed at once, the others when it is their turn.
+            for at in 1..=RELISTS_AT_ONCE as usize + 4 {
+                let edge = fixture::edge(&format!("bj-{at}"), "110000", "telecom");
+                desk.tell(|registry, now| registry.handle_report(edge, now));
+                while desk.site.list().edges.len() < at {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        };
+        let listed = tokio::time::timeout(PATIENCE, listed).await;
+        drop(free);
+        running.end().await;
+        listed.expect("all are listed while the lesson lasts");
+    });
 }
 
 #[tokio::test]
