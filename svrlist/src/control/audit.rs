@@ -99,7 +99,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Goes on after entries that were kept, oldest first.
+    /// Goes on after entries that were kept, by their numbers.
     pub fn new(kept: impl IntoIterator<Item = Entry>) -> Self {
         let mut audit = Self {
             next: 1,
@@ -168,6 +168,17 @@ impl Audit {
     pub fn read(&self, before: Option<u64>, limit: usize) -> impl Iterator<Item = &Entry> {
         let older = move |entry: &&Entry| before.is_none_or(|before| entry.id < before);
         self.entries.iter().rev().filter(older).take(limit)
+    }
+
+    /// At most `limit` entries after the one numbered `after`, oldest first.
+    pub fn after(&self, after: u64, limit: usize) -> impl Iterator<Item = &Entry> {
+        let from = self.entries.partition_point(|entry| entry.id <= after);
+        self.entries.range(from..).take(limit)
+    }
+
+    /// The number of the last entry; 0 before the first.
+    pub fn last(&self) -> u64 {
+        self.next - 1
     }
 }
 

@@ -6,6 +6,7 @@
 mod changes;
 mod file;
 mod journal;
+mod log;
 mod store;
 
 use std::io;
