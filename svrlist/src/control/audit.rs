@@ -39,6 +39,9 @@ pub struct Entry {
     /// Failures before this one that have no entry.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// Whether a stranger caused it, so that it is kept apart.
+    #[serde(skip)]
+    pub strange: bool,
 }
 
 impl Entry {
@@ -58,6 +61,10 @@ impl Entry {
         let of_text = |text: &String| size_of::<String>() + text.len();
         size_of::<Self>() + texts.map(of_text).sum::<usize>()
     }
+}
+
+fn cut(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -136,11 +143,11 @@ impl Audit {
             self.left_out += 1;
             return None;
         }
-        let short = |text: &str| text.chars().take(TEXT_CHARS_MAX).collect::<String>();
+        let short = |text: &str| cut(text, TEXT_CHARS_MAX);
         let entry = Entry {
             id: self.next,
             at_ms: now.since_1970_ms(),
-            who: short(&note.who),
+            who: if note.strange { cut(&note.who, STRANGER_CHARS_MAX) } else { short(&note.who) },
             from: short(&note.from),
             action: note.action.to_owned(),
             outcome: if note.done { DONE } else { "refused" }.to_owned(),
@@ -148,6 +155,7 @@ impl Audit {
             note: short(&note.note),
             revision: note.revision,
             left_out: std::mem::take(&mut self.left_out),
+            strange: note.strange,
         };
         self.next += 1;
         self.push(entry.clone());
@@ -188,6 +196,9 @@ pub const ENTRIES_MAX: usize = 5_000;
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest text of an entry, characters.
 pub const TEXT_CHARS_MAX: usize = 500;
+/// Longest name that a stranger gives, characters: names are shorter, and what is kept of strangers is
+/// to reach back far.
+const STRANGER_CHARS_MAX: usize = 64;
 /// Texts of its detail: more than any change has lines or any request faults.
 pub const TEXTS_MAX: usize = 64;
 /// Entries that strangers may cause at once, and then one in so many seconds: 14,000 a day.
@@ -218,6 +229,8 @@ mod tests {
         assert!(entry.left_out > 0);
         assert_eq!(audit.read(None, 1000).last().unwrap().who, "ann");
         assert_eq!(entry.id, 118);
+        let long = audit.note(note(&"\u{1}".repeat(500), true), at(200)).unwrap();
+        assert_eq!((long.who.len(), long.strange, entry.strange), (64, true, false));
     }
 
     #[test]

@@ -108,23 +108,24 @@ mod tests {
     use super::*;
     use crate::fixture::moment;
     use crate::io::control::log;
+    use crate::io::control::store::Opened;
 
     #[test]
     fn whoever_is_told_that_it_is_on_the_disk_is_told_the_truth() {
         let name = format!("linecast-journal-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&folder);
-        // A file that is full, and no place to move it to.
-        let obstacle = folder.join("audit.4.jsonl").join("x");
-        fs::create_dir_all(&obstacle).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         for older in 1..=3 {
             fs::write(folder.join(format!("audit.{older}.jsonl")), "").unwrap();
         }
         let full = fs::File::create(folder.join("audit.jsonl")).unwrap();
         full.set_len(log::BYTES_MAX).unwrap();
 
-        let (store, _, audit) = Store::open(&folder).unwrap();
+        let Opened { store, audit, .. } = Store::open(&folder).unwrap();
         let journal = Journal::new(audit, Some(store));
+        // The file is full, and there is no place to move it to.
+        fs::create_dir(folder.join("audit.4.jsonl")).unwrap();
         let enter = |who: &str| {
             let note = Note { who: who.to_owned(), action: "change", ..Note::default() };
             journal.enter(note, moment(0)).unwrap()
@@ -132,9 +133,9 @@ mod tests {
         let [ann, bob] = ["ann", "bob"].map(enter);
         assert!(journal.write(ann).is_err());
         assert!(journal.write(bob).is_err(), "hers was written with it, which failed");
-        fs::remove_dir_all(folder.join("audit.4.jsonl")).unwrap();
+        fs::remove_dir(folder.join("audit.4.jsonl")).unwrap();
         journal.write(enter("cat")).unwrap();
-        let (_, _, audit) = Store::open(&folder).unwrap();
+        let audit = Store::open(&folder).unwrap().audit;
         let who: Vec<&str> = audit.read(None, 9).map(|entry| entry.who.as_str()).collect();
         assert_eq!(who, ["cat", "bob", "ann"], "what failed was written with the next");
         fs::remove_dir_all(folder).unwrap();

@@ -28,8 +28,7 @@ use self::file::FileError;
 use self::file::Followed;
 pub(super) use self::file::watch as follow;
 use self::journal::Journal;
-use self::store::Store;
-use self::store::StoreError;
+use self::store::{Opened, Store, StoreError};
 use crate::control::audit::{Audit, Entry, Note, SIGN_IN};
 use crate::control::revisions::{Kept, Revisions, revision_json};
 use crate::control::{self, Part};
@@ -121,14 +120,14 @@ impl Control {
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
         let now = super::now();
-        let (store, kept, audit) = match &folder {
+        let (store, kept, audit, sign_ins) = match &folder {
             Some(folder) => {
-                let (store, kept, audit) = Store::open(folder)?;
-                (Some(store), kept, audit)
+                let Opened { store, kept, audit, sign_ins } = Store::open(folder)?;
+                (Some(store), kept, audit, sign_ins)
             }
-            None => (None, None, Audit::new([])),
+            None => (None, None, Audit::new([]), Vec::new()),
         };
-        for entry in audit.read(None, usize::MAX).filter(|entry| entry.is_sign_in()) {
+        for entry in sign_ins {
             if let Ok(address) = entry.from.parse() {
                 let at = UNIX_EPOCH + Duration::from_millis(entry.at_ms);
                 operators.remember(&entry.who, address, at, now);

@@ -1,4 +1,5 @@
-//! What survives a restart: `control.json`, replaced whole, and `audit.jsonl`, a line for each entry.
+//! What survives a restart: `control.json`, replaced whole, and the audit log, a line for each entry.
+//! What strangers cause is in a log of its own, so that it pushes nothing else off the disk.
 //!
 //! Invariant: after a crash `control.json` is the one before or the one after, and every audit line
 //! that was answered for is there.
@@ -15,6 +16,17 @@ use crate::control::revisions::{KEPT_BYTES_MAX, Kept, LoadError};
 #[derive(Debug)]
 pub(super) struct Store {
     audit: Log,
+    strangers: Log,
+}
+
+/// A folder that was opened, and what was in it.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) kept: Option<Kept>,
+    pub(super) audit: Audit,
+    /// Sign-ins, also of files before those that the audit log goes on after.
+    pub(super) sign_ins: Vec<Entry>,
 }
 
 /// What was kept cannot be used.
@@ -42,7 +54,7 @@ pub enum StoreError {
 
 impl Store {
     /// Opens a folder, which is made if there is none, and reads what is in it.
-    pub(super) fn open(folder: &Path) -> Result<(Self, Option<Kept>, Audit), StoreError> {
+    pub(super) fn open(folder: &Path) -> Result<Opened, StoreError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| StoreError::File { path, source }
@@ -57,15 +69,26 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(StoreError::File { path, source }),
         };
-        let audit = Log::open(folder, AUDIT, AUDIT_BOUNDS).map_err(failed(folder))?;
-        let mut entries = Vec::new();
-        for number in [1, 0] {
-            entries.extend(audit.read(number).map_err(failed(&audit.path(number)))?);
+        let open = |name, bounds| Log::open(folder, name, bounds).map_err(failed(folder));
+        let audit = open(AUDIT, AUDIT_BOUNDS)?;
+        let strangers = open(STRANGERS, STRANGERS_BOUNDS)?;
+        let read = |log: &Log, number| log.read(number).map_err(failed(&log.path(number)));
+        let (mut entries, mut sign_ins) = (Vec::new(), Vec::new());
+        for number in 0..=AUDIT_BOUNDS.older {
+            let read = read(&audit, number)?;
+            sign_ins.extend(read.iter().filter(|entry| entry.is_sign_in()).cloned());
+            if number < FILES_READ {
+                entries.extend(read);
+            }
+        }
+        for number in 0..FILES_READ {
+            entries.extend(read(&strangers, number)?);
         }
         // What could not be written at first may have been written twice.
         entries.sort_by_key(|entry| entry.id);
         entries.dedup_by_key(|entry| entry.id);
-        Ok((Self { audit }, kept, Audit::new(entries)))
+        let audit_of = Audit::new(entries);
+        Ok(Opened { store: Self { audit, strangers }, kept, audit: audit_of, sign_ins })
     }
 
     /// Keeps the control.
@@ -75,12 +98,12 @@ impl Store {
 
     /// Appends an entry, which is on the disk after the next [`Store::sync`].
     pub(super) fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        self.audit.append(entry)
+        if entry.strange { self.strangers.append(entry) } else { self.audit.append(entry) }
     }
 
     /// Waits until the disk has what was appended.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.audit.sync()
+        self.audit.sync().and(self.strangers.sync())
     }
 }
 
@@ -120,17 +143,22 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 
 const CONTROL: &str = "control.json";
 const AUDIT: &str = "audit";
+const STRANGERS: &str = "strangers";
 /// Longest `control.json` that is read: the revisions before the one in force, and one far beyond any.
 const CONTROL_BYTES_MAX: u64 = 2 * KEPT_BYTES_MAX as u64;
 /// The audit log: 40 MiB in all.
 const AUDIT_BOUNDS: Bounds = Bounds { rotate_at: log::BYTES_MAX, older: 4 };
+/// What strangers cause: 16 MiB, a day of as much as they may.
+const STRANGERS_BOUNDS: Bounds = Bounds { rotate_at: log::BYTES_MAX, older: 1 };
+/// Files of each that are read for the audit log in memory.
+const FILES_READ: u32 = 2;
 
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
 
     use super::*;
-    use crate::control::audit::Note;
+    use crate::control::audit::{Note, SIGN_IN};
     use crate::control::revisions::{Author, Revisions};
     use crate::control::{Control, Part};
     use crate::fixture::moment;
@@ -162,8 +190,8 @@ mod tests {
     #[test]
     fn what_was_wanted_and_done_survives_a_restart() {
         let folder = Folder::new("restart");
-        let (mut store, none, mut audit) = Store::open(&folder.0).unwrap();
-        assert!(none.is_none());
+        let Opened { mut store, kept, mut audit, .. } = Store::open(&folder.0).unwrap();
+        assert!(kept.is_none());
         let mut revisions = Revisions::default();
         let control = Control { weights: [("a".to_owned(), 2.0)].into(), ..Control::default() };
         let author = Author { who: "ann".into(), from: "192.0.2.1".into() };
@@ -176,12 +204,12 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(folder.0.join("audit.jsonl")).unwrap();
         file.write_all(b"{\"id\": 2, \"at").unwrap();
 
-        let (mut store, again, mut audit) = Store::open(&folder.0).unwrap();
-        let again = again.unwrap();
+        let Opened { mut store, kept, mut audit, .. } = Store::open(&folder.0).unwrap();
+        let again = kept.unwrap();
         assert!(again.revisions.iter().eq(revisions.iter()));
         assert_eq!(again.owned, [Part::Zones]);
         write(&mut store, audit.note(note("bob"), now).unwrap());
-        let (_, _, audit) = Store::open(&folder.0).unwrap();
+        let audit = Store::open(&folder.0).unwrap().audit;
         let who: Vec<&str> = audit.read(None, 9).map(|entry| entry.who.as_str()).collect();
         assert_eq!(who, ["bob", "ann"]);
 
@@ -193,7 +221,7 @@ mod tests {
     #[test]
     fn no_more_is_read_back_than_can_have_been_written() {
         let folder = Folder::new("large");
-        let (mut store, _, mut audit) = Store::open(&folder.0).unwrap();
+        let Opened { mut store, mut audit, .. } = Store::open(&folder.0).unwrap();
         write(&mut store, audit.note(note("ann"), moment(0)).unwrap());
         let mut file = OpenOptions::new().append(true).open(folder.0.join("audit.jsonl")).unwrap();
         let mut long = audit.note(note("bob"), moment(0)).unwrap();
@@ -204,20 +232,48 @@ mod tests {
         let read = |audit: &Audit| -> Vec<String> {
             audit.read(None, 9).map(|entry| entry.who.clone()).collect()
         };
-        let (_, _, audit) = Store::open(&folder.0).unwrap();
+        let audit = Store::open(&folder.0).unwrap().audit;
         assert_eq!(read(&audit), ["cat", "ann"], "the line between is too long");
 
         // Somebody else's file in that place: its end is looked at.
         file.set_len(10 * log::BYTES_MAX).unwrap();
-        let (mut store, _, mut audit) = Store::open(&folder.0).unwrap();
+        let Opened { mut store, mut audit, .. } = Store::open(&folder.0).unwrap();
         assert_eq!(read(&audit), [""; 0]);
         write(&mut store, audit.note(note("dan"), moment(0)).unwrap());
-        assert_eq!(read(&Store::open(&folder.0).unwrap().2), ["dan"]);
+        assert_eq!(read(&Store::open(&folder.0).unwrap().audit), ["dan"]);
 
         let file = File::create(folder.0.join(CONTROL)).unwrap();
         file.set_len(CONTROL_BYTES_MAX + 1).unwrap();
         let error = Store::open(&folder.0).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("more than 33554432 bytes: move it away"), "{source}");
+    }
+
+    #[test]
+    fn neither_strangers_nor_many_changes_push_out_who_signed_in() {
+        let folder = Folder::new("strangers");
+        let Opened { mut store, mut audit, .. } = Store::open(&folder.0).unwrap();
+        let signed_in = Note { action: SIGN_IN, done: true, ..note("ann") };
+        store.append(&audit.note(signed_in, moment(0)).unwrap()).unwrap();
+        let mut flood = |note: Note, bytes: u64| {
+            let (mut appended, mut at) = (0, 0);
+            while appended < bytes {
+                // As fast as strangers may.
+                at += 6;
+                let entry = audit.note(note.clone(), moment(at)).unwrap();
+                appended += serde_json::to_vec(&entry).unwrap().len() as u64;
+                store.append(&entry).unwrap();
+            }
+        };
+        let stranger =
+            Note { strange: true, detail: vec!["/".repeat(500); 2], ..note(&"\u{1}".repeat(500)) };
+        flood(stranger, 3 * log::BYTES_MAX);
+        let audit_read = Store::open(&folder.0).unwrap().audit;
+        let oldest = audit_read.read(None, usize::MAX).last().unwrap();
+        assert_eq!(oldest.who, "ann", "strangers are in a file of their own");
+        flood(Note { detail: vec!["x".repeat(500); 64], ..note("bob") }, 3 * log::BYTES_MAX);
+        let opened = Store::open(&folder.0).unwrap();
+        let who: Vec<&str> = opened.sign_ins.iter().map(|entry| entry.who.as_str()).collect();
+        assert_eq!(who, ["ann"], "older files are read for it");
     }
 }
