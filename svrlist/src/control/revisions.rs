@@ -90,12 +90,18 @@ impl Revisions {
     }
 
     /// A revision that is kept.
-    pub fn get(&self, number: u64) -> Result<&Revision, NotKept> {
-        self.iter().find(|revision| revision.number == number).ok_or_else(|| NotKept {
-            wanted: number,
-            oldest: self.before.front().map_or(self.current.number, |oldest| oldest.number),
-            current: self.current.number,
-        })
+    pub fn get(&self, wanted: u64) -> Result<&Revision, NotKept> {
+        let mut oldest = &self.current;
+        for revision in self.iter() {
+            if revision.number == wanted {
+                return Ok(revision);
+            }
+            // Where one is missing among them, those after it are told.
+            if revision.number > wanted || wanted > self.current.number {
+                oldest = revision;
+            }
+        }
+        Err(NotKept { wanted, oldest: oldest.number, current: self.current.number })
     }
 
     /// Puts a control into force; false if it is what is in force, which changes nothing.
@@ -135,10 +141,20 @@ impl Revisions {
 
     fn load(read: Vec<RevisionJson<Wanted>>) -> Result<Self, LoadError> {
         let mut kept = VecDeque::new();
+        let last = read.last().map(|revision| revision.summary.revision);
         for RevisionJson { summary, control } in read {
             let number = summary.revision;
-            let faults = |faults| LoadError::Control(number, faults);
-            let control = control.control().map_err(faults)?;
+            let control = match control.control() {
+                Ok(control) => control,
+                Err(faults) if last == Some(number) => {
+                    return Err(LoadError::Control(number, faults));
+                }
+                // A bound that is newer than an old revision is no reason not to start.
+                Err(faults) => {
+                    tracing::warn!(revision = number, %faults, "forgot an old revision of the control");
+                    continue;
+                }
+            };
             let is_next = kept.back().is_none_or(|last: &Revision| last.number < number);
             if !is_next {
                 return Err(LoadError::Order(number));
@@ -206,7 +222,7 @@ pub enum LoadError {
     /// It is none of ours, or torn.
     #[error("it is not what svrlist writes")]
     Form(#[from] serde_json::Error),
-    /// A control in it cannot be.
+    /// The control in force cannot be.
     #[error("revision {0}: {1}")]
     Control(u64, Faults),
     /// Numbers do not grow.

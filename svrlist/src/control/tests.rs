@@ -122,6 +122,26 @@ fn any_kept_revision_can_be_had_back() {
 }
 
 #[test]
+fn an_old_revision_that_breaks_a_newer_bound_is_forgotten_and_the_one_in_force_is_not() {
+    let zones = |count: u32| (0..count).map(|zone| (format!("z{zone}"), 1.0)).collect();
+    let saved = |counts: &[u32]| {
+        let mut revisions = Revisions::default();
+        for count in counts {
+            let control = Control { zones: zones(*count), ..Control::default() };
+            assert!(revisions.change(control, ann(), String::new(), at(0)));
+        }
+        Kept { revisions, owned: Vec::new() }.save()
+    };
+    let loaded = Kept::load(&saved(&[1, 65, 2, 3])).unwrap().revisions;
+    let numbers: Vec<u64> = loaded.iter().map(|revision| revision.number).collect();
+    assert_eq!(numbers, [4, 3, 1, 0]);
+    assert_eq!(loaded.get(2).unwrap_err().to_string(), "revision 2 is not kept; 3 to 4 are");
+    assert_eq!(loaded.get(5).unwrap_err().to_string(), "revision 5 is not kept; 0 to 4 are");
+    let refused = Kept::load(&saved(&[1, 65])).unwrap_err().to_string();
+    assert!(refused.starts_with("revision 2: zones is 65 zones"), "{refused}");
+}
+
+#[test]
 fn revisions_take_no_more_than_their_share_of_memory() {
     let large = |number: u32| {
         let weight = |edge| (format!("edge-{edge:05}-{}", "x".repeat(50)), f64::from(number % 7));
