@@ -4,6 +4,7 @@
     reason = "io/ is where the crate touches clocks, dice and tasks"
 )]
 
+mod answering;
 mod board;
 mod control;
 mod history;
@@ -28,14 +29,13 @@ use hyper::Method;
 use quinn::Endpoint;
 use shared::config::cli::Args;
 use shared::io::admin::{Admin, Readiness};
-use shared::io::http::{Parts, Query, Request, Response, Server, StatusCode, error};
+use shared::io::http::{Parts, Query, Request, Response, Server};
 use shared::io::line::{self, LineError};
 use shared::io::service;
 use shared::io::shutdown::{Shutdown, TaskFailed, Tasks, Termination};
 use shared::io::telemetry::Telemetry;
 use shared::io::tls::{ClientFacing, NodeName, Nodes, POLL_PERIOD, Role, TlsError};
 use tokio::net::TcpListener;
-use tokio::task::JoinError;
 
 use crate::config::{Config, PREFIX};
 use crate::dashboard::{View, acknowledges};
@@ -45,6 +45,7 @@ use crate::operators::Operators;
 use crate::registry::{List, RELIST_EVERY, Registry, TICK};
 use crate::site::lines::Wanted;
 use crate::site::{Moment, Site};
+use answering::Answering;
 use board::Board;
 use control::Control;
 use history::Archive;
@@ -107,6 +108,7 @@ struct Desk {
     metrics: Metrics,
     relay: Relay,
     control: Control,
+    answering: Answering,
 }
 
 impl Desk {
@@ -257,6 +259,7 @@ impl Svrlist {
             metrics,
             relay: Relay::new(config.relay),
             control,
+            answering: Answering::default(),
         });
         if let Some(state) = state.clone() {
             let (desk, weights) = (Arc::clone(&desk), config.weights.clone());
@@ -347,6 +350,7 @@ impl Svrlist {
 
 async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown: Shutdown) {
     let is_tls = server.tls.is_some();
+    let begun = Arc::clone(&desk);
     let admit = {
         let desk = Arc::clone(&desk);
         move |head: &Parts, _: &Query, peer: SocketAddr| desk.control.admission(head, peer.ip())
@@ -360,16 +364,12 @@ async fn serve(server: Server, listener: TcpListener, desk: Arc<Desk>, shutdown:
             if !request.path.starts_with("/api/") || request.method == Method::GET {
                 return desk.answer(&request, is_tls).await;
             }
-            // Whoever hangs up in the middle of a change does not leave it half written down.
-            let changing = tokio::spawn(async move { desk.answer(&request, is_tls).await });
-            match changing.await.map_err(JoinError::try_into_panic) {
-                Ok(answer) => answer,
-                Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                Err(Err(_)) => error(StatusCode::SERVICE_UNAVAILABLE, "this svrlist is ending"),
-            }
+            let answering = Arc::clone(&desk);
+            desk.answering.answer(async move { answering.answer(&request, is_tls).await }).await
         }
     };
     server.serve_admitted(listener, shutdown, admit, answer).await;
+    begun.answering.drain().await;
 }
 
 /// The time.

@@ -1,6 +1,6 @@
 //! Operators at a whole svrlist on sockets of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -462,17 +462,8 @@ async fn a_change_is_written_down_whoever_hangs_up() {
         );
         let mut stream = TcpStream::connect(running.addresses.listen).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        // Until it is made, so that the hanging up meets it while it is written down.
-        let made = async {
-            loop {
-                let (_, _, now) = running.ask("GET /api/audit?limit=1", &[KEY], Value::Null).await;
-                let last = &now["entries"][0]["revision"];
-                if last.as_u64().unwrap_or(0) + 1 >= share {
-                    break;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, made).await.unwrap();
+        // Until it is in force, which is before it is written down: the hanging up meets that.
+        tokio::time::timeout(PATIENCE, until_revision(&running, share)).await.unwrap();
         stream.set_zero_linger().unwrap();
     }
     let written = || {
@@ -490,6 +481,51 @@ async fn a_change_is_written_down_whoever_hangs_up() {
 }
 
 const HANGING_UP: u64 = 20;
+
+#[tokio::test]
+async fn no_change_is_left_in_the_middle_by_an_end() {
+    let pki = Pki::new();
+    let mut config = config(&pki);
+    let folder = pki.folder.join("state");
+    config.state.folder = Some(folder.clone());
+    let running = Running::start(config).await;
+    let disk = SlowDisk::new(&folder);
+    let body = json!({ "zone": "blue", "share": 1 }).to_string();
+    let request = format!(
+        "POST /api/control/zone HTTP/1.1\r\nhost: list\r\n{KEY}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(running.addresses.listen).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::timeout(PATIENCE, until_revision(&running, 1)).await.unwrap();
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    let mut ending = std::pin::pin!(running.end());
+    let ended = tokio::time::timeout(Duration::from_millis(500), &mut ending).await;
+    disk.take();
+    assert!(ended.is_err(), "the change is not yet kept");
+    ending.await;
+    let written = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
+    assert_eq!(written.lines().count(), 1, "{written}");
+}
+
+/// A disk that takes nothing: whoever keeps the control waits until somebody takes it.
+struct SlowDisk(PathBuf);
+
+impl SlowDisk {
+    fn new(folder: &Path) -> Self {
+        let pipe = folder.join("control.new");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        Self(pipe)
+    }
+
+    fn take(self) {
+        let reader = std::fs::File::open(&self.0).unwrap();
+        std::fs::remove_file(&self.0).unwrap();
+        std::io::read_to_string(reader).unwrap();
+    }
+}
 
 #[tokio::test]
 async fn what_a_broken_file_had_stays_its_own_across_a_restart() {
@@ -541,10 +577,7 @@ async fn who_reads_does_not_wait_for_the_disk() {
     let folder = pki.folder.join("state");
     config.state.folder = Some(folder.clone());
     let running = Arc::new(Running::start(config).await);
-    // A disk that takes nothing: whoever writes waits until somebody reads.
-    let pipe = folder.join("control.new");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
-    assert!(made.success());
+    let disk = SlowDisk::new(&folder);
     let mut writers = JoinSet::new();
     for body in [json!({"edge": "bj-1"}), json!({"edge": "bj-2"})] {
         let running = Arc::clone(&running);
@@ -557,9 +590,7 @@ async fn who_reads_does_not_wait_for_the_disk() {
     let seen = tokio::time::timeout(PATIENCE, seen).await;
     let written = writers.try_join_next();
     // Nothing could end before this, not even a failed test.
-    let reader = std::fs::File::open(&pipe).unwrap();
-    std::fs::remove_file(pipe).unwrap();
-    std::io::read_to_string(reader).unwrap();
+    disk.take();
     assert_eq!(seen.expect("readers are answered")["entries"], json!([]));
     assert!(written.is_none(), "both wait, the second for the first: {written:?}");
     while let Some(answer) = writers.join_next().await {
