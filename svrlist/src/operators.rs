@@ -299,10 +299,10 @@ impl Operators {
         address: IpAddr,
         now: Instant,
     ) -> Result<Check, Denial> {
-        let account = self.accounts.get_key_value(name);
-        let guessed = account.map(|(name, _)| name);
+        // Whether there is an operator of that name makes no difference.
+        let guessed = Some(&Arc::from(name));
         let with_password = |account: &Account| account.password.clone();
-        let real = account.and_then(|(_, account)| with_password(account));
+        let real = self.accounts.get(name).and_then(with_password);
         let decoy = || self.accounts.values().find_map(with_password);
         let is_real = real.is_some();
         let mut state = self.lock();
@@ -315,8 +315,7 @@ impl Operators {
 
     /// What [`Operators::begin`] began was not looked at, so it was no guess.
     pub fn give_up(&self, name: &str, address: IpAddr, now: Instant) {
-        let guessed = self.accounts.get_key_value(name).map(|(name, _)| name);
-        self.lock().passwords.give_back(address, guessed, now);
+        self.lock().passwords.give_back(address, Some(&Arc::from(name)), now);
     }
 
     /// Opens a session for an operator whose password was right. `token` is random.

@@ -4,6 +4,8 @@
 //! is *known* at the addresses from which its operator signed in lately: there it is bound by
 //! mistakes that were made there for that name, and by nothing that is guessed elsewhere.
 //!
+//! Names that nobody has are counted like others, or the pace would tell which names there are.
+//!
 //! Invariant: memory is bounded whatever is guessed.
 
 use std::collections::BTreeMap;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::address::bucket;
+
+use super::digest;
 
 /// So many at once, then one in a while.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +34,8 @@ pub(super) struct Guesses {
     others: Spent,
     /// When room was last looked for.
     swept: Option<Instant>,
-    names: BTreeMap<Arc<str>, Spent>,
+    /// Of names, by [`name_slot`].
+    names: BTreeMap<u16, Spent>,
     known: BTreeMap<(Arc<str>, IpAddr), Known>,
 }
 
@@ -85,7 +90,7 @@ impl Guesses {
         }
         let of_address = self.addresses.get(&address).unwrap_or(&self.others);
         of_address.room(self.by_address, now)?;
-        match name.and_then(|name| self.names.get(name)) {
+        match name.and_then(|name| self.names.get(&name_slot(name))) {
             Some(of_name) => of_name.room(self.by_name, now),
             None => Ok(()),
         }
@@ -120,9 +125,8 @@ impl Guesses {
             None => &mut self.others,
         };
         of_address.change(by, self.by_address, now);
-        // Names are those of operators, so they are few.
         if let Some(name) = name {
-            self.names.entry(Arc::clone(name)).or_default().change(by, self.by_name, now);
+            self.names.entry(name_slot(name)).or_default().change(by, self.by_name, now);
         }
     }
 
@@ -175,6 +179,13 @@ impl Spent {
     fn change(&mut self, by: f64, pace: Pace, now: Instant) {
         *self = Self { count: (self.left(pace, now) + by).max(0.0), at: Some(now) };
     }
+}
+
+/// Where a name is counted: bounded whatever names there are, and so many that guessing all of them
+/// takes thousands of guesses a second.
+fn name_slot(name: &str) -> u16 {
+    let [first, second, ..] = digest(name.as_bytes());
+    u16::from_be_bytes([first, second])
 }
 
 /// Addresses that are remembered, about 100 bytes each.
@@ -254,6 +265,10 @@ mod tests {
         );
         guesses.take(address(1 << 30), None, at(60));
         assert_eq!(guesses.addresses.len(), 1, "the others are forgotten");
+        for name in 0..200_000 {
+            guesses.take(address(1), Some(&Arc::from(format!("name-{name}"))), at(60));
+        }
+        assert!(guesses.names.len() <= 1 << 16);
         let ann: Arc<str> = Arc::from("ann");
         for from in 0..2 * KNOWN_MAX as u32 {
             guesses.was_right(address(from), &ann, at(from.into()));

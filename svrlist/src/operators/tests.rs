@@ -160,6 +160,18 @@ fn guessing_shuts_nobody_out_who_was_there_or_has_a_long_key() {
 }
 
 #[test]
+fn the_pace_does_not_tell_which_names_there_are() {
+    let operators = operators();
+    let looked_at = |name: &str| {
+        let begun = |from: u32| {
+            operators.begin(name, "wrong", IpAddr::from(from.to_be_bytes()), at(0)).is_ok()
+        };
+        (0..100).filter(|from| begun(1 << 24 | from)).count()
+    };
+    assert_eq!(["ann", "robot", "nobody"].map(looked_at), [30; 3]);
+}
+
+#[test]
 fn what_is_not_counted_tells_nothing_of_keys_that_can_be_guessed() {
     let operators = operators();
     let sure = |operators: &Operators, line: (&'static str, &str)| {

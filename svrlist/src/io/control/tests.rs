@@ -199,7 +199,8 @@ async fn an_operator_signs_in_where_they_are_known_while_strangers_keep_it_busy(
         strangers.spawn(async move {
             for guess in 0..u32::MAX {
                 let from = format!("2001:db8:{stranger}:{}::1", guess % 0x1_0000);
-                let body = json!({"name": "nobody", "password": "guess"});
+                let name = format!("nobody-{stranger}-{guess}");
+                let body = json!({"name": name, "password": "guess"});
                 let from = format!("x-forwarded-for: {from}");
                 let (status, head, _) = running.ask("POST /api/session", &[&from], body).await;
                 if status == 503 {
