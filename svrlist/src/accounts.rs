@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use geo_data::Carrier;
 use serde::{Deserialize, Serialize};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, take_turns};
 use crate::calendar::Calendar;
 use crate::site::Moment;
 
@@ -31,6 +32,9 @@ pub struct Accounts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Account {
     budget: Budget,
+    /// Whose clients it has: sites of one carrier can take each other's.
+    #[serde(default, with = "carrier")]
+    carrier: Carrier,
     /// What it wishes for if nobody says otherwise: a little less than last month's bill.
     ambition: f64,
     /// What it sends, smoothed, in bits per second.
@@ -54,9 +58,9 @@ pub struct SiteAccount {
     pub billed: f64,
     /// Free slots of the month that are not spent.
     pub left: u32,
-    /// Free slots that could be spent now.
+    /// Free slots beyond the twentieth of the slots to come; below 0 if more were spent than an even share.
     pub saved: f64,
-    /// Whether the site is spending them.
+    /// Whether it is its turn to spend them.
     pub running: bool,
     /// What a session costs here, in percentage points of drop rate.
     pub price: f64,
@@ -107,6 +111,10 @@ impl Accounts {
             for account in self.sites.values_mut() {
                 account.handle_slots(passed);
             }
+            for carrier in Carrier::ALL {
+                let of = self.sites.values_mut().filter(|account| account.carrier == carrier);
+                take_turns(of.map(|account| &mut account.budget));
+            }
             at += u64::from(passed);
             if passed == left {
                 self.begin_month(at);
@@ -125,8 +133,9 @@ impl Accounts {
         believed
     }
 
-    /// A site's edges together send so much, in bits per second. As often as is convenient.
-    pub fn handle_rate(&mut self, site: &Arc<str>, bits_per_second: f64) {
+    /// A site's edges, which are of this carrier, together send so much, in bits per second. As often as is
+    /// convenient.
+    pub fn handle_rate(&mut self, site: &Arc<str>, carrier: Carrier, bits_per_second: f64) {
         let Some(slot) = self.slot else { return };
         if !self.sites.contains_key(site) {
             if self.sites.len() >= SITES_MAX && !self.make_room() {
@@ -134,7 +143,8 @@ impl Accounts {
             }
             let wish = self.wishes.get(site).copied().unwrap_or(0.0);
             let account = Account {
-                budget: Budget::new(slots_left(slot), wish, site),
+                budget: Budget::new(slots_left(slot), wish),
+                carrier,
                 ambition: 0.0,
                 rate: bits_per_second,
                 unheard: 0,
@@ -143,6 +153,7 @@ impl Accounts {
             self.sites.insert(Arc::clone(site), account);
         }
         let Some(account) = self.sites.get_mut(site) else { return };
+        account.carrier = carrier;
         account.budget.handle_rate(bits_per_second);
         account.rate += (bits_per_second - account.rate) * RATE_GAIN;
         account.heard = true;
@@ -204,7 +215,7 @@ impl Accounts {
         let slots = slots_left(slot);
         for (site, account) in &mut self.sites {
             let wish = self.wishes.get(site).copied().unwrap_or(account.ambition);
-            account.budget = Budget::new(slots, wish, site);
+            account.budget = Budget::new(slots, wish);
         }
     }
 
@@ -213,7 +224,7 @@ impl Accounts {
         self.sites.retain(|_, account| account.unheard < GONE_AFTER);
         for (site, account) in &mut self.sites {
             account.ambition = account.budget.ambition().unwrap_or(account.ambition);
-            account.budget = account.budget.next_month(slots, site);
+            account.budget = account.budget.next_month(slots);
             account.budget.set_wish(self.wishes.get(site).copied().unwrap_or(account.ambition));
         }
     }
@@ -241,6 +252,22 @@ impl Account {
     fn is_sound(&self) -> bool {
         let numbers = [self.ambition, self.rate];
         self.budget.is_sound() && numbers.iter().all(|number| number.is_finite() && *number >= 0.0)
+    }
+}
+
+/// A carrier by its name.
+mod carrier {
+    use geo_data::Carrier;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(carrier: &Carrier, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(carrier.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Carrier, D::Error> {
+        let name = String::deserialize(from)?;
+        Carrier::parse(&name).ok_or_else(|| D::Error::custom("there is no such carrier"))
     }
 }
 

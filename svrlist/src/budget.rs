@@ -1,16 +1,16 @@
 //! What bandwidth costs: a site's bill is the 95th percentile of its month's five-minute rates.
 //!
 //! A twentieth of the month's slots (of 8,640 in thirty days, 432: 36 hours) are free, however much
-//! flows in them; the level that all others stay below is paid for. So a site keeps to its level, saves
-//! free slots until they last for an evening, and then spends them in one run. Sites begin their saving
-//! at different points, so they take turns: while one is generous, others rest at their level. Without
-//! turns, all would spend on the same evenings and nobody's level could be any lower.
+//! flows in them; the level that all others stay below is paid for. So sites rest at their level, and when the
+//! evening is more than all levels together, some have their turn ([`take_turns`]): they spend free slots to
+//! carry what the others do not. Without turns, all would pass their levels a little on the same evenings, and nobody's
+//! level could be any lower.
 //!
 //! The shadow price, in percentage points of drop rate, is what the ranking adds to a site's edges. It
-//! is 0 below the level and within a run, and rises from [`PRICE_FROM`] of the level on, so that new
-//! sessions go elsewhere before the level is passed.
+//! is 0 below the level and while it is the site's turn, and rises from [`PRICE_FROM`] of the level on, so that
+//! new sessions go elsewhere before the level is passed.
 //!
-//! Invariant: a run is on only while more than a twentieth of the slots that are left are free.
+//! Invariant: it is nobody's turn who has no free slot left.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,18 +28,16 @@ pub struct Budget {
     /// The sum and number of rates heard in the current slot.
     current: (f64, u32),
     running: bool,
-    /// Saved slots with which the next run begins.
-    saving: f64,
-    /// The largest rate seen, which bounds what a run can be good for.
-    top: f64,
+    /// The rate of the slot that ended last.
+    #[serde(default)]
+    last: f64,
 }
 
 impl Budget {
     /// Begins a month of so many slots. `wish` is the level to keep, in bits per second: a site that was
     /// billed last month should wish for a little less ([`Budget::next_month`]); 0 wishes for nothing, and
-    /// the price is 0 until the month tells. `site` makes sites take turns.
-    pub fn new(slots: u32, wish: f64, site: &str) -> Self {
-        let turn = xxhash_rust::xxh3::xxh3_64(site.as_bytes());
+    /// the price is 0 until the month tells.
+    pub fn new(slots: u32, wish: f64) -> Self {
         Self {
             slots: slots.max(20),
             bins: vec![0; BINS],
@@ -47,9 +45,7 @@ impl Budget {
             wish: if wish.is_finite() { wish.max(0.0) } else { 0.0 },
             current: (0.0, 0),
             running: false,
-            // The golden ratio's steps would need an order of the sites; a hash is as good for many.
-            saving: RUN_SLOTS * (turn >> 40) as f64 / (1_u64 << 24) as f64,
-            top: 0.0,
+            last: 0.0,
         }
     }
 
@@ -60,7 +56,7 @@ impl Budget {
 
     /// Whether it holds together, of which one that was read from a file must be asked.
     pub fn is_sound(&self) -> bool {
-        let numbers = [self.wish, self.current.0, self.saving, self.top];
+        let numbers = [self.wish, self.current.0, self.last];
         let counted: u32 = self.bins.iter().map(|count| u32::from(*count)).sum();
         (20..=SLOTS_MAX).contains(&self.slots)
             && self.bins.len() == BINS
@@ -70,8 +66,8 @@ impl Budget {
     }
 
     /// The month after this one, which wishes for what this one [tells](Self::ambition) or wished for.
-    pub fn next_month(&self, slots: u32, site: &str) -> Self {
-        Self::new(slots, self.ambition().unwrap_or(self.wish), site)
+    pub fn next_month(&self, slots: u32) -> Self {
+        Self::new(slots, self.ambition().unwrap_or(self.wish))
     }
 
     /// What the month after this one should wish for: [`AMBITION`] of what this one is billed. A month that is
@@ -85,7 +81,6 @@ impl Budget {
         if bits_per_second.is_finite() && bits_per_second >= 0.0 {
             self.current.0 += bits_per_second;
             self.current.1 += 1;
-            self.top = self.top.max(bits_per_second);
         }
     }
 
@@ -95,7 +90,6 @@ impl Budget {
         self.bins[0] = self.bins[0].saturating_add(slots as u16); // a month has far fewer than 2^16
         self.past += slots;
         self.current = (0.0, 0);
-        self.running = false;
     }
 
     /// Five minutes are over.
@@ -105,25 +99,16 @@ impl Budget {
             return;
         }
         let rate = if count > 0 { sum / f64::from(count) } else { 0.0 };
+        self.last = rate;
         let at = bin(rate);
         self.bins[at] = self.bins[at].saturating_add(1);
         self.past += 1;
-        let saved = self.saved();
-        if self.running {
-            // Saved slots pass into the run one by one; it is over with the last.
-            self.running = saved > 0.0 && rate > 0.5 * self.level();
-            if !self.running {
-                self.saving = RUN_SLOTS;
-            }
-        } else {
-            self.running = saved > 0.0 && (saved >= self.saving || self.is_ending());
-        }
     }
 
     /// The shadow price of one session more, in percentage points, when the site sends so much.
     pub fn price(&self, bits_per_second: f64) -> f64 {
         let level = self.level();
-        if level <= 0.0 || (self.running && self.saved() > 0.0) {
+        if level <= 0.0 || self.is_running() {
             return 0.0;
         }
         let above = bits_per_second / level - PRICE_FROM;
@@ -154,24 +139,51 @@ impl Budget {
         self.free_slots().saturating_sub(spent)
     }
 
-    /// Free slots beyond the twentieth of the slots to come, which is kept for them.
+    /// Free slots beyond the twentieth of the slots to come: how far ahead of an even spending the site is.
     pub fn saved(&self) -> f64 {
         f64::from(self.left()) - FREE_SHARE * f64::from(self.slots - self.past)
     }
 
-    /// Whether the site is generous now.
+    /// Whether it is the site's turn to spend free slots.
     pub fn is_running(&self) -> bool {
-        self.running
+        self.running && self.left() > 0
+    }
+
+    /// Of the slots to come, those that may be spent.
+    fn share(&self) -> f64 {
+        f64::from(self.left()) / f64::from((self.slots - self.past).max(1))
     }
 
     fn free_slots(&self) -> u32 {
         // Rounded down: what is billed is the greatest rate below the free ones.
         (f64::from(self.slots) * FREE_SHARE) as u32
     }
+}
 
-    /// Whether what is saved would be lost with the month.
-    fn is_ending(&self) -> bool {
-        f64::from(self.slots - self.past) < ENDING_RUNS * RUN_SLOTS
+/// A slot is over for sites that can take each other's clients: says whose turn it is in the next one. Where a
+/// site that rests does not manage to keep to its level, one more has its turn, who has the most free slots for the
+/// slots to come, as long as that relieves another; a turn is over when the evening is. So no more sites spend
+/// free slots than the evening needs, and all about as many.
+pub fn take_turns<'a>(sites: impl IntoIterator<Item = &'a mut Budget>) {
+    let (mut resting, mut pressed) = (0, false);
+    let mut next: Option<&mut Budget> = None;
+    for site in sites {
+        let level = site.level();
+        if level <= 0.0 {
+            continue;
+        }
+        site.running &= site.left() > 0 && site.last >= OVER_BELOW * level;
+        if !site.running {
+            resting += 1;
+            pressed |= site.last > PRESSED_FROM * level;
+            let share = site.share();
+            if share > next.as_ref().map_or(0.0, |next| next.share()) {
+                next = Some(site);
+            }
+        }
+    }
+    if let Some(next) = next.filter(|_| pressed && resting > 1) {
+        next.running = true;
     }
 }
 
@@ -221,13 +233,13 @@ const SLOTS_MAX: u32 = 31 * 288;
 pub const FREE_SHARE: f64 = 0.05;
 
 /// What a site wishes for, of what it was billed before.
-pub const AMBITION: f64 = 0.85;
+pub const AMBITION: f64 = 0.87;
 
-/// A run: the four hours of an evening.
-const RUN_SLOTS: f64 = 48.0;
+/// Of its level, from which a site that rests is pressed: the bill is counted in bins of a hundredth part.
+const PRESSED_FROM: f64 = 1.015;
 
-/// At the end of the month nothing is saved any more.
-const ENDING_RUNS: f64 = 6.0;
+/// Of its level, below which a turn is over.
+const OVER_BELOW: f64 = 0.95;
 
 /// Of the level, where the price begins.
 const PRICE_FROM: f64 = 0.93;
@@ -267,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_bill_is_the_95th_percentile() {
-        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 0.0, "a");
+        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 0.0);
         for slot in 0..SLOTS_OF_30_DAYS {
             budget.handle_rate(f64::from(slot) * 1e6);
             budget.handle_slot_end();
@@ -280,7 +292,7 @@ mod tests {
 
     #[test]
     fn below_the_level_nothing_is_paid_and_it_is_never_passed_for_nothing() {
-        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 1e9, "a");
+        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 1e9);
         assert_eq!(budget.price(0.9e9), 0.0);
         assert!(budget.price(0.99e9) > 0.5 && budget.price(5e9) == PRICE_MAX_PP);
         month(&mut budget, 30, 0.99e9);
@@ -288,35 +300,65 @@ mod tests {
     }
 
     #[test]
-    fn free_slots_are_saved_for_runs_and_spent_by_the_end() {
-        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 1e9, "a");
+    fn sites_take_turns_when_the_evening_is_more_than_all_levels() {
+        let mut sites: Vec<Budget> = (0..10).map(|_| Budget::new(SLOTS_OF_30_DAYS, 1e9)).collect();
+        let mut most = 0;
         for slot in 0..SLOTS_OF_30_DAYS {
-            // Who is told the price keeps to the level outside of runs.
-            let evening = slot % 288 >= 240;
-            let wanted = if evening { 1.5e9 } else { 0.5e9 };
-            let rate = if budget.price(wanted) > 0.0 { 0.98e9 } else { wanted };
-            if rate > 1e9 {
-                assert!(budget.saved() > 0.0, "slot {slot}");
+            // An evening of two hours: a fifth more than all levels. A site's turn takes half its level again;
+            // what is over then presses all who rest.
+            let all = if slot % 288 >= 264 { 12e9 } else { 7e9 };
+            let running = sites.iter().filter(|site| site.is_running()).count();
+            most = most.max(running);
+            let over = (all - 10e9 - 0.5e9 * running as f64).max(0.0);
+            for site in &mut sites {
+                let resting = 1e9 + over / 10.0;
+                let evening = if site.is_running() { 1.5e9 } else { resting };
+                site.handle_rate(if all > 10e9 { evening } else { 0.7e9 });
+                site.handle_slot_end();
             }
-            budget.handle_rate(rate);
-            budget.handle_slot_end();
+            take_turns(&mut sites);
         }
-        assert_eq!(budget.level(), 1e9);
-        assert!(budget.left() < 150, "{} of 432 are lost", budget.left());
+        assert_eq!(most, 4, "no more than the evening needs");
+        for site in &sites {
+            assert!((1e9..1.01e9).contains(&site.level()), "{}", site.level());
+            assert!((1..200).contains(&site.left()), "{} of 432 are left", site.left());
+        }
+    }
+
+    #[test]
+    fn a_turn_is_free_and_over_with_the_evening_or_the_last_free_slot() {
+        let mut site = Budget::new(SLOTS_OF_30_DAYS, 1e9);
+        // Another one rests, and has no free slot.
+        let mut other = Budget::new(20, 1e9);
+        let mut slot = |rate: f64| {
+            for site in [&mut site, &mut other] {
+                site.handle_rate(rate);
+                site.handle_slot_end();
+            }
+            take_turns([&mut site, &mut other]);
+            assert!(!other.is_running());
+            (site.is_running(), site.price(1.2e9))
+        };
+        assert_eq!(slot(5e9), (true, 0.0));
+        assert_eq!(slot(0.96e9), (true, 0.0));
+        assert_eq!(slot(0.94e9), (false, PRICE_MAX_PP));
+        assert_eq!(slot(1.0e9), (false, PRICE_MAX_PP), "nobody is pressed");
+        let spent = (0..1000).take_while(|_| slot(1.3e9).0).count();
+        assert_eq!(spent, 430, "one was spent before, and the last one ends the turn");
     }
 
     #[test]
     fn a_level_that_cannot_be_kept_rises() {
-        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 0.5e9, "a");
+        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 0.5e9);
         month(&mut budget, 30, 1e9);
         assert!((1e9..1.011e9).contains(&budget.level()), "{}", budget.level());
-        let next = budget.next_month(SLOTS_OF_30_DAYS, "a");
-        assert!((0.85e9..0.86e9).contains(&next.level()));
+        let next = budget.next_month(SLOTS_OF_30_DAYS);
+        assert!((0.87e9..0.88e9).contains(&next.level()));
     }
 
     #[test]
     fn a_budget_survives_being_written_and_damage_shows() {
-        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 1e9, "a");
+        let mut budget = Budget::new(SLOTS_OF_30_DAYS, 1e9);
         month(&mut budget, 3, 0.9e9);
         budget.handle_gap(10);
         let text = serde_json::to_string(&budget).unwrap();
@@ -332,24 +374,5 @@ mod tests {
         assert!(!damaged("\"past\":874", "\"past\":870"), "not as many as are in the bins");
         assert!(!damaged("\"wish\":1000000000.0", "\"wish\":-1.0"));
         assert!(!damaged("\"bins\":[[0,10]", "\"bins\":[[2100,10]"));
-    }
-
-    #[test]
-    fn sites_take_turns() {
-        let starts: Vec<usize> = (0..20)
-            .map(|site| {
-                let mut budget = Budget::new(SLOTS_OF_30_DAYS, 1e9, &format!("site {site}"));
-                let slots = (0..2000).find(|_| {
-                    budget.handle_rate(0.6e9);
-                    budget.handle_slot_end();
-                    budget.is_running()
-                });
-                slots.unwrap_or(usize::MAX)
-            })
-            .collect();
-        let mut sorted = starts.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        assert!(sorted.len() >= 5, "{starts:?}");
     }
 }

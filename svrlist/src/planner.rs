@@ -136,16 +136,18 @@ impl Planner {
 
     /// Adds up what sites send, and lets their accounts hear it.
     fn sites(&mut self, edges: &[Arc<Edge>], stale: bool) -> BTreeMap<Arc<str>, SiteAccount> {
-        let mut sums: BTreeMap<&Arc<str>, (u64, Option<u64>)> = BTreeMap::new();
+        let mut sums: BTreeMap<&Arc<str>, (Carrier, u64, Option<u64>)> = BTreeMap::new();
         for edge in edges {
-            let (bits, max) = sums.entry(&edge.site).or_insert((0, Some(0)));
+            // A site of several carriers counts as one of its first edge's.
+            let none = (edge.carrier, 0, Some(0));
+            let (_, bits, max) = sums.entry(&edge.site).or_insert(none);
             *bits = bits.saturating_add(edge.bits_out);
             *max = max.filter(|_| edge.bits_out_max > 0);
             *max = max.map(|max| max.saturating_add(edge.bits_out_max));
         }
-        let account = |(site, (bits, max)): (&Arc<str>, (u64, Option<u64>))| {
+        let account = |(site, (carrier, bits, max)): (&Arc<str>, (Carrier, u64, Option<u64>))| {
             if !stale {
-                self.accounts.handle_rate(site, bits as f64); // at most 10^14 for each edge
+                self.accounts.handle_rate(site, carrier, bits as f64); // at most 10^14 for each edge
             }
             let account = self.accounts.account(site).unwrap_or_default();
             let bits_out_max = max.unwrap_or(0);

@@ -28,7 +28,7 @@ impl World {
     /// Time passes on both clocks, a minute at a step, while the site sends so much.
     fn pass(&mut self, minutes: u64, rate: f64) {
         for _ in 0..minutes {
-            self.accounts.handle_rate(&self.site, rate);
+            self.accounts.handle_rate(&self.site, Carrier::Telecom, rate);
             self.silence(1);
         }
     }
@@ -101,6 +101,33 @@ fn wishes_come_first() {
     assert_eq!((world.account().level, world.account().price), (2e9, 0.0));
     world.accounts.set_wishes(BTreeMap::from([("a".into(), f64::NAN)]));
     assert_eq!(world.account().level, 0.0);
+}
+
+#[test]
+fn a_turn_is_given_where_it_relieves_a_site_of_the_same_carrier() {
+    let mut world = World::at(JANUARY_15);
+    let sites = [
+        ("a", Carrier::Telecom, 1.2e9),
+        ("b", Carrier::Telecom, 0.9e9),
+        ("c", Carrier::Mobile, 0.9e9),
+        ("d", Carrier::Mobile, 0.9e9),
+    ];
+    let wishes = sites.iter().map(|(site, ..)| (Arc::from(*site), 1e9));
+    world.accounts.set_wishes(wishes.collect());
+    for _ in 0..6 {
+        for (site, carrier, rate) in sites {
+            world.accounts.handle_rate(&site.into(), carrier, rate);
+        }
+        world.silence(1);
+    }
+    let running = |site: &&str| world.accounts.account(site).unwrap().running;
+    assert_eq!(
+        ["a", "b", "c", "d"].iter().filter(|site| running(site)).collect::<Vec<_>>(),
+        [&"b"]
+    );
+    let kept = serde_json::to_string(&world.accounts.snapshot()).unwrap();
+    let again = Accounts::restore(serde_json::from_str(&kept).unwrap()).unwrap();
+    assert!(again.account("b").unwrap().running, "also after a restart");
 }
 
 #[test]
@@ -214,7 +241,7 @@ fn accounts_outlive_a_restart_under_a_wrong_clock() {
 fn sites_are_bounded_and_those_that_are_gone_leave() {
     let mut world = World::at(JANUARY_15);
     let hear = |world: &mut World, site: usize| {
-        world.accounts.handle_rate(&Arc::from(format!("site {site}")), 1.0);
+        world.accounts.handle_rate(&Arc::from(format!("site {site}")), Carrier::Telecom, 1.0);
     };
     (0..SITES_MAX + 10).for_each(|site| hear(&mut world, site));
     assert_eq!(world.accounts.sites.len(), SITES_MAX);

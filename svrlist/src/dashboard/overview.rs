@@ -174,7 +174,7 @@ struct BudgetJson {
     level: f64,
     /// The month's 95th percentile so far.
     billed: f64,
-    /// Free slots of the month, and those that could be spent now.
+    /// Free slots of the month, and those beyond an even share for the slots to come.
     left: u32,
     saved: f64,
     running: bool,

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use svrlist::budget::{AMBITION, Budget};
+use geo_data::Carrier;
+use svrlist::budget::{AMBITION, Budget, take_turns};
 use svrlist::edge::Edge;
 use svrlist::ranking::{Conditions, Prices};
 
 use super::drive::Scale;
 use super::outcome::percentile;
 use super::policy::{Told, exactly, planned_over};
-use super::world::{SESSION_TICKS, TICK_SECONDS, World};
+use super::world::{Node, SESSION_TICKS, TICK_SECONDS, World};
 
 /// What a month came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +61,7 @@ pub fn bill(seed: u64, days: usize) -> Month {
     let wishes: BTreeMap<Arc<str>, f64> =
         free.billed.iter().map(|(site, bill)| (Arc::clone(site), AMBITION * bill)).collect();
     let budgets = wishes.into_iter().map(|(site, wish)| {
-        let budget = Budget::new(slots, wish, &site);
+        let budget = Budget::new(slots, wish);
         (site, budget)
     });
     let priced = run(&world, days, Some(budgets.collect()));
@@ -82,6 +83,8 @@ fn run(world: &World, days: usize, mut budgets: Option<BTreeMap<Arc<str>, Budget
     let width = world.edges.len();
     let numbers: Vec<usize> = (0..width).collect();
     let known = exactly(world, &world.listed(0, &vec![0.0; width]), world.base(), width).view;
+    let carrier = |node: &Node| (Arc::clone(&node.model.site), node.model.carrier);
+    let carriers: BTreeMap<Arc<str>, Carrier> = world.edges.iter().map(carrier).collect();
     let mut sessions = vec![0.0; world.cells.len() * width];
     let mut rates: BTreeMap<Arc<str>, Vec<f64>> = BTreeMap::new();
     let (mut lost, mut all, mut highest) = (0.0, 0.0, 0.0_f64);
@@ -136,7 +139,15 @@ fn run(world: &World, days: usize, mut budgets: Option<BTreeMap<Arc<str>, Budget
         for (site, rate) in of_slot {
             rates.entry(site).or_default().push(rate);
         }
-        budgets.iter_mut().flat_map(BTreeMap::values_mut).for_each(Budget::handle_slot_end);
+        if let Some(budgets) = &mut budgets {
+            budgets.values_mut().for_each(Budget::handle_slot_end);
+            for carrier in Carrier::ALL {
+                let of = |site: &Arc<str>| carriers.get(site) == Some(&carrier);
+                take_turns(
+                    budgets.iter_mut().filter(|(site, _)| of(site)).map(|(_, budget)| budget),
+                );
+            }
+        }
     }
     let billed = rates.into_iter().map(|(site, rates)| (site, percentile(rates, 0.95)));
     Ran { billed: billed.collect(), drop: lost / all, load: highest }
