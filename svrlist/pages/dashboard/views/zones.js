@@ -20,22 +20,22 @@ function bar(zones) {
     rest > 0.05 && el('span', { class: 'part rest', style: { 'flex-grow': String(rest) } }, `shared ${Number(rest.toFixed(1))} %`));
 }
 
-function stateOf(edges) {
-  const grades = edges.map(({ state }) => edgeWords(state).grade);
-  const bad = grades.filter((grade) => rank(grade) < rank('note')).length;
+function stateOf(edges, bad) {
   const open = edges.filter(({ state }) => state === 'open').length;
   const calm = open === edges.length ? 'all edges take clients' : `${open} of ${many(edges.length, 'edge')} take clients`;
-  return { grade: worst(grades), word: bad === 0 ? calm : `${many(bad, 'edge')} with trouble` };
+  const grade = worst(edges.map(({ state }) => edgeWords(state).grade));
+  return { grade, word: bad.length === 0 ? calm : `${many(bad.length, 'edge')} with trouble` };
 }
 
 function zonePanel(zone, overview, { session }) {
   const edges = overview.edges.filter((edge) => edge.zone === zone.zone);
+  const bad = edges.filter(({ state }) => rank(edgeWords(state).grade) < rank('note'));
   const total = overview.edges.reduce((sum, edge) => sum + edge.connections, 0);
   const of = (list, key) => list.reduce((sum, edge) => sum + edge[key], 0);
   const most = of(edges, 'connections_max');
   return panel({
     title: zone.zone || 'unnamed', id: `zone-${zone.zone}`,
-    beside: zone.drained ? badge({ grade: 'note', word: 'drained' }) : badge(stateOf(edges)),
+    beside: zone.drained ? badge({ grade: 'note', word: 'drained' }) : badge(stateOf(edges, bad)),
   },
   el('dl', { class: 'figures' },
     el('div', {}, el('dt', {}, 'Share of users'), el('dd', {}, zone.percent === null ? 'shared' : `${Number(zone.percent.toFixed(1))} %`), el('dd', { class: 'note' }, zone.own ? 'set by an operator' : 'what the others leave')),
